@@ -1,0 +1,1 @@
+"""The science: Hamiltonians, networks, sampling, stochastic reconfiguration, pruning, observables."""

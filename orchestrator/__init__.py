@@ -1,0 +1,1 @@
+"""Sweeps as data, their plan, the store, the executors and the command line."""

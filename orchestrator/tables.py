@@ -1,0 +1,233 @@
+"""The tables: explicit Arrow schemas, keys and a description of every column.
+
+Energies are totals in units of J, magnetisations are per spin, `_error` is one standard error.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from nqs.config import DenseRun, Run, TicketRun, TrajectoryRun
+
+# Raised when a column is added or changes its meaning; readers accept older versions.
+TABLES_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Column:
+    name: str
+    type: pa.DataType
+    description: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table: its columns, and the key by which readers drop duplicates."""
+
+    name: str
+    row: str
+    key: tuple[str, ...]
+    columns: tuple[Column, ...]
+
+    @property
+    def schema(self) -> pa.Schema:
+        return pa.schema(
+            [pa.field(c.name, c.type, metadata={"description": c.description}) for c in self.columns]
+        )
+
+    @property
+    def names(self) -> list[str]:
+        return [column.name for column in self.columns]
+
+
+_TEXT, _INT, _COUNT, _NUMBER = pa.string(), pa.int32(), pa.int64(), pa.float64()
+_TIME = pa.timestamp("us", tz="UTC")
+_RUN_ID = Column("run_id", _TEXT, "letter (d dense, t trajectory, k ticket) and hash of the run's identity")
+_LEVEL = Column("level", _INT, "pruning level; 0 is the dense network")
+
+RUN_FIELDS = (
+    _RUN_ID,
+    Column("sweep", _TEXT, "name of the sweep that asked for the run"),
+    Column("kind", _TEXT, "dense, trajectory or ticket"),
+    Column("parent_run_id", _TEXT, "trajectory: its dense run; ticket: its trajectory; dense: null"),
+    Column("method", _TEXT, "pruning method of the trajectory (a ticket's: of its parent): imp_wr"),
+    Column("variant", _TEXT, "tickets: init_imp, rand_imp or init_rand"),
+    Column("level", _INT, "tickets: the level whose mask or density is trained; null otherwise"),
+    Column("replicate", _INT, "dense: own weights and chains; trajectory: its dense run's; ticket: own"),
+    Column("hamiltonian", _TEXT, "tfim"),
+    Column("hamiltonian_parameters", _TEXT, "canonical JSON; references join on it"),
+    Column("side", _INT, "linear size L"),
+    Column("sites", _INT, "number of spins N"),
+    Column("boundary", _TEXT, "open or periodic"),
+    Column("field", _NUMBER, "transverse field h in units of J"),
+    Column("network", _TEXT, "ffnn"),
+    Column("width_per_spin", _NUMBER, "α: hidden units a site"),
+    Column("initial_parameters", _COUNT, "prunable weights of the dense network n0"),
+    Column("levels", _INT, "trajectories: levels asked for; null otherwise"),
+    Column("pruning_ratio", _NUMBER, "fraction removed a level"),
+    Column("pretraining_steps", _INT, "steps of the dense run"),
+    Column("steps_per_level", _INT, "steps of each pruning level"),
+    Column("ticket_steps", _INT, "steps of the ticket; null otherwise"),
+    Column("samples", _INT, "Markov chains, one sample each a step"),
+    Column("learning_rate", _NUMBER, "SR learning rate"),
+    Column("diagonal_shift", _NUMBER, "SR diagonal shift"),
+)
+
+RUNS = Table(
+    "runs",
+    "a finished run",
+    ("run_id",),
+    (
+        *RUN_FIELDS,
+        Column("outcome", _TEXT, "done or diverged"),
+        Column("outcome_reason", _TEXT, "the sentence, where it diverged"),
+        Column("batch", _INT, "runs trained together with it in one program"),
+        Column("numerics_version", _INT, "raised when results change; older runs are stale"),
+        Column("code_version", _TEXT, "commit or package version that trained it"),
+        Column("device", _TEXT, "device and host kind"),
+        Column("wall_seconds", _NUMBER, "time spent training and measuring"),
+        Column("finished_at", _TIME, "end of the run"),
+    ),
+)
+
+STATES = Table(
+    "states",
+    "a trained network: the dense one, a level of a trajectory, or a ticket",
+    ("run_id", "level"),
+    (
+        _RUN_ID,
+        _LEVEL,
+        Column("remaining", _COUNT, "prunable weights that are left n_r"),
+        Column("parameters", _COUNT, "all parameters, prunable or not"),
+        Column("density", _NUMBER, "remaining / initial_parameters"),
+        Column("parameters_per_spin", _NUMBER, "remaining / sites"),
+        Column("estimator", _TEXT, "full_summation (errors are 0) or sampling"),
+        Column("energy", _NUMBER, "⟨H⟩, total, units of J"),
+        Column("energy_error", _NUMBER, "one standard error"),
+        Column("variance", _NUMBER, "⟨H²⟩ − ⟨H⟩² of the total energy"),
+        Column("magnetization_x", _NUMBER, "⟨Σ σx⟩ / N"),
+        Column("magnetization_x_error", _NUMBER, "one standard error"),
+        Column("magnetization_z", _NUMBER, "⟨Σ σz⟩ / N"),
+        Column("magnetization_z_error", _NUMBER, "one standard error"),
+        Column("abs_magnetization_z", _NUMBER, "⟨|Σ σz|⟩ / N"),
+        Column("abs_magnetization_z_error", _NUMBER, "one standard error"),
+        Column("magnetization_z_squared", _NUMBER, "⟨(Σ σz / N)²⟩"),
+        Column("magnetization_z_squared_error", _NUMBER, "one standard error"),
+        Column("log_fidelity", _NUMBER, "ln F with the level before; null for dense runs and tickets"),
+        Column("fidelity", _NUMBER, "F = |⟨ψ_k−1|ψ_k⟩|² of normalised states"),
+        Column("fidelity_error", _NUMBER, "one standard error of F"),
+        Column("energy_drift", _NUMBER, "slope of the training energy over the last fifth, J per step"),
+        Column("energy_drift_error", _NUMBER, "one standard error"),
+        Column("acceptance", _NUMBER, "accepted fraction of single-spin proposals"),
+        Column("autocorrelation_time", _NUMBER, "integrated, of the local energy, in sweeps"),
+        Column("r_hat", _NUMBER, "split R-hat of the local energy over the measurement sweeps"),
+        Column("samples_measured", _COUNT, "samples behind the sampled estimates"),
+        Column("steps", _INT, "training steps of this level"),
+        Column("wall_seconds", _NUMBER, "time spent training and measuring this level"),
+    ),
+)
+
+STEPS = Table(
+    "steps",
+    "a training step: the first 100 of a level, then every tenth, and the last",
+    ("run_id", "level", "step"),
+    (
+        _RUN_ID,
+        _LEVEL,
+        Column("step", _INT, "counted from 1; the energy is that before the step's update"),
+        Column("energy", _NUMBER, "sampled ⟨H⟩, total, units of J"),
+        Column("energy_error", _NUMBER, "one standard error"),
+        Column("variance", _NUMBER, "sampled variance of the local energy"),
+        Column("acceptance", _NUMBER, "accepted fraction of single-spin proposals"),
+        Column("update_norm", _NUMBER, "Euclidean norm of the change of the weights"),
+    ),
+)
+
+WEIGHTS = Table(
+    "weights",
+    "a layer of a trained network, live weights alone",
+    ("run_id", "level", "layer"),
+    (
+        _RUN_ID,
+        _LEVEL,
+        Column("layer", _TEXT, "name of the layer"),
+        Column("shape", pa.list_(_INT), "shape of the layer; hidden is (sites, hidden units)"),
+        Column("indices", pa.list_(_INT), "ascending positions in the flattened (row-major) layer"),
+        Column("values", pa.list_(_NUMBER), "the weights at these positions"),
+    ),
+)
+
+REFERENCES = Table(
+    "references",
+    "a reference energy",
+    ("hamiltonian", "hamiltonian_parameters", "method"),
+    (
+        Column("hamiltonian", _TEXT, "tfim"),
+        Column("hamiltonian_parameters", _TEXT, "canonical JSON, the key that runs join on"),
+        Column("side", _INT, "linear size L"),
+        Column("boundary", _TEXT, "open or periodic"),
+        Column("field", _NUMBER, "transverse field h in units of J"),
+        Column("energy", _NUMBER, "ground-state energy, total, units of J"),
+        Column("energy_error", _NUMBER, "bound on its error"),
+        Column("method", _TEXT, "ed, dmrg or exact"),
+        Column("bond_dimension", _INT, "DMRG only"),
+        Column("truncation_error", _NUMBER, "DMRG only: discarded weight"),
+        Column("provenance", _TEXT, "how it was made: program, versions, seconds"),
+    ),
+)
+
+ATTEMPTS = Table(
+    "attempts",
+    "a failure",
+    ("run_id", "level", "attempt"),
+    (
+        _RUN_ID,
+        _LEVEL,
+        Column("attempt", _INT, "counted from 1"),
+        Column("error_class", _TEXT, "bug, out_of_memory, actor_lost, …"),
+        Column("message", _TEXT, "the first line of the error, then where it happened"),
+        Column("device", _TEXT, "where it was tried"),
+        Column("at", _TIME, "when"),
+    ),
+)
+
+TABLES = {table.name: table for table in (RUNS, STATES, STEPS, WEIGHTS, REFERENCES, ATTEMPTS)}
+
+
+def run_fields(run: Run, sweep: str) -> dict:
+    """What a run is, as the columns RUN_FIELDS; the outcome columns of `runs` come on top."""
+    dense: DenseRun = run.dense
+    trajectory = run if isinstance(run, TrajectoryRun) else getattr(run, "parent", None)
+    ticket = run if isinstance(run, TicketRun) else None
+    hamiltonian, training = dense.hamiltonian, dense.training
+    return {
+        "run_id": run.run_id,
+        "sweep": sweep,
+        "kind": run.kind,
+        "parent_run_id": run.parent_run_id,
+        "method": trajectory.method if trajectory else None,
+        "variant": ticket.variant if ticket else None,
+        "level": ticket.level if ticket else None,
+        "replicate": run.replicate,
+        "hamiltonian": hamiltonian.kind,
+        "hamiltonian_parameters": hamiltonian.parameters_json,
+        "side": hamiltonian.side,
+        "sites": hamiltonian.sites,
+        "boundary": hamiltonian.boundary,
+        "field": hamiltonian.field,
+        "network": dense.network.kind,
+        "width_per_spin": dense.network.width_per_spin,
+        "initial_parameters": dense.initial_parameters,
+        "levels": run.levels if isinstance(run, TrajectoryRun) else None,
+        "pruning_ratio": trajectory.pruning_ratio if trajectory else None,
+        "pretraining_steps": dense.steps,
+        "steps_per_level": trajectory.steps_per_level if trajectory else None,
+        "ticket_steps": ticket.steps if ticket else None,
+        "samples": training.samples,
+        "learning_rate": training.learning_rate,
+        "diagonal_shift": training.diagonal_shift,
+    }
+
+
