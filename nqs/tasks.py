@@ -63,6 +63,7 @@ class Outcome:
         step: training steps done of this level; `steps` are wanted.
         energy: mean of the last training energies, total, units of J; NaN before the first.
         energy_error: its standard error.
+        wall_seconds: time of this stretch; the row of `states` has the whole level's.
         checkpoint: opaque bytes from which a later task goes on, bit for bit.
         finished: the level is trained and measured, and the tables below are filled.
         diverged: None, or the sentence that says how the training ended; then nothing below is filled.
