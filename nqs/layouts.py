@@ -48,12 +48,14 @@ class ListLayout(NamedTuple):
         unit_list: (sites, degree) int32, the unit of each; padding is the dummy unit, the last one.
         weight_sites, weight_units: (bucket,) int32, site and unit of each live weight; padding has the
             dummy unit.
+        unit_is_live: (units,) bool, one for each row of θ; the dummy's is False.
     """
 
     weight_list: Array
     unit_list: Array
     weight_sites: Array
     weight_units: Array
+    unit_is_live: Array
 
 
 def live_bucket(live: int, samples: int) -> int | None:
@@ -109,4 +111,5 @@ def list_layout(shape: tuple[int, int], indices: np.ndarray, bucket: int) -> Lis
     for site in range(sites):
         own = np.flatnonzero(sites_of == site)
         weight_list[site, : len(own)], unit_list[site, : len(own)] = own, weight_units[own]
-    return ListLayout(weight_list, unit_list, weight_sites, weight_units)
+    unit_is_live = np.arange(dummy + 1) <= weight_units[: len(indices)].max(initial=-1)
+    return ListLayout(weight_list, unit_list, weight_sites, weight_units, unit_is_live)

@@ -1,0 +1,97 @@
+"""Exact sums over all 2^N configurations: what is recorded on small lattices, and the oracle of sampling.
+
+Configuration x has spin s_i = +1 where bit i of x is 0. Vectors are float64 over x = 0 … 2^N − 1.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from nqs.config import FULL_SUMMATION_SITES
+from nqs.hamiltonians import FlipForm
+
+# Configurations handled at a time: bounds the memory of θ to about this × hidden units.
+_CHUNK = 1 << 14
+
+
+class ExactState(NamedTuple):
+    """Exact expectation values of a normalised state.
+
+    Attributes:
+        energy: total, units of J.
+        variance: ⟨H²⟩ − ⟨H⟩², total.
+        magnetization_x, magnetization_z, abs_magnetization_z, magnetization_z_squared: per spin.
+    """
+
+    energy: float
+    variance: float
+    magnetization_x: float
+    magnetization_z: float
+    abs_magnetization_z: float
+    magnetization_z_squared: float
+
+
+def all_spins(sites: int) -> np.ndarray:
+    """(sites, 2^sites) float64 ±1, column x the configuration x.
+
+    Raises:
+        ValueError: more sites than a full sum can hold.
+    """
+    if sites > FULL_SUMMATION_SITES:
+        raise ValueError(f"full summation of {sites} sites; at most {FULL_SUMMATION_SITES} are possible")
+    bits = (np.arange(1 << sites)[None, :] >> np.arange(sites)[:, None]) & 1
+    return 1.0 - 2.0 * bits
+
+
+def wave_function(weights: np.ndarray) -> np.ndarray:
+    """Normalised ψ over all configurations, (2^sites,), of a relu network (sites, hidden)."""
+    spins = all_spins(len(weights))
+    log_psi = np.concatenate(
+        [
+            np.maximum(weights.T @ spins[:, start : start + _CHUNK], 0).sum(0)
+            for start in range(0, spins.shape[1], _CHUNK)
+        ]
+    )
+    psi = np.exp(log_psi - log_psi.max())
+    return psi / np.linalg.norm(psi)
+
+
+def apply(form: FlipForm, psi: np.ndarray) -> np.ndarray:
+    """H ψ for a vector (2^sites,)."""
+    sites = len(psi).bit_length() - 1
+    configurations = np.arange(len(psi))
+    signs = np.concatenate([all_spins(sites), np.ones((1, len(psi)))])
+    diagonal = np.zeros(len(psi))
+    for coefficient, chosen in zip(form.diagonal_coefficients, form.diagonal_sites, strict=True):
+        diagonal += coefficient * signs[chosen].prod(0)
+    result = diagonal * psi
+    for coefficient, flipped in zip(form.flip_coefficients, form.flip_sites, strict=True):
+        mask = sum(1 << int(site) for site in flipped if site < sites)
+        result += coefficient * psi[configurations ^ mask]
+    return result
+
+
+def expectations(form: FlipForm, single_flips: FlipForm, psi: np.ndarray) -> ExactState:
+    """Exact values of a normalised ψ; `single_flips` is the flip form of Σ σx."""
+    sites = len(psi).bit_length() - 1
+    h_psi = apply(form, psi)
+    energy = float(psi @ h_psi)
+    # |(H − E) ψ|² keeps its digits where ⟨H²⟩ − ⟨H⟩² would cancel.
+    residual = h_psi - energy * psi
+    probability = psi**2
+    z = all_spins(sites).sum(0) / sites
+    return ExactState(
+        energy,
+        float(residual @ residual),
+        float(psi @ apply(single_flips, psi)) / sites,
+        float(probability @ z),
+        float(probability @ np.abs(z)),
+        float(probability @ z**2),
+    )
+
+
+def log_fidelity(psi: np.ndarray, other: np.ndarray) -> float:
+    """ln |⟨other|ψ⟩|² of normalised vectors."""
+    return float(2 * np.log(np.abs(psi @ other)))

@@ -1,0 +1,121 @@
+"""Measuring a trained network on its chains: energies, magnetisations, fidelity to another network."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from nqs.hamiltonians import FlipForm
+from nqs.local_energies import flipped_rows, local_energies
+from nqs.sampling import Chains, amplitude, chains_at, sweep_rows
+from nqs.statistics import Estimate, estimate
+
+
+class Records(NamedTuple):
+    """What was recorded after each sweep of each chain, all (sweeps, chains) float64.
+
+    Attributes:
+        local_energies: total, units of J.
+        flip_ratios: Σ_i ψ(X_i s)/ψ(s), the local value of Σ σx.
+        magnetizations: Σ_i s_i.
+        log_ratios: log ψ_other(s) − log ψ(s).
+        acceptance: (sweeps,) accepted fraction of single-flip proposals.
+    """
+
+    local_energies: Array
+    flip_ratios: Array
+    magnetizations: Array
+    log_ratios: Array
+    acceptance: Array
+
+
+@partial(jax.jit, static_argnames="sweeps")
+def record(
+    key: Array,
+    form: FlipForm,
+    single_flips: FlipForm,
+    spins: Array,
+    weights: Array,
+    other: Array,
+    sweeps: int,
+) -> tuple[Array, Records]:
+    """Sweep the chains and record after each sweep.
+
+    Args:
+        spins: (sites, chains) ±1, in equilibrium with the weights.
+        weights: (sites, hidden) float64, the network that is sampled.
+        other: (sites, hidden) float64, the network it is compared with.
+        single_flips: flip form of Σ_i σx_i, from `transverse_magnetization`.
+
+    Returns:
+        The chains' last spins, and the records. The sweeps run in float32, what is recorded in float64.
+    """
+    rows = weights.astype(jnp.float32)
+
+    def one(spins, index):
+        chains, info = sweep_rows(jax.random.fold_in(key, index), chains_at(spins, rows), rows)
+        measured = chains_at(chains.spins.astype(jnp.float64), weights)
+        return chains.spins, _entry(form, single_flips, measured, weights, other, info.accepted)
+
+    spins, records = jax.lax.scan(one, spins.astype(jnp.float32), jnp.arange(sweeps))
+    return spins, records
+
+
+def _entry(form, single_flips, chains: Chains, weights, other, accepted) -> Records:
+    flipped = flipped_rows(form, chains, weights)
+    return Records(
+        local_energies(form, chains, flipped),
+        flipped_rows(single_flips, chains, weights),
+        chains.spins.sum(0),
+        amplitude(chains_at(chains.spins, other).theta) - amplitude(chains.theta),
+        accepted,
+    )
+
+
+def transverse_magnetization(sites: int) -> FlipForm:
+    """Σ_i σx_i as a flip form; its coefficients are +1, since it is measured and not minimised."""
+    return FlipForm(
+        np.zeros(0), np.zeros((0, 1), np.int32), np.ones(sites), np.arange(sites, dtype=np.int32)[:, None]
+    )
+
+
+class Magnetizations(NamedTuple):
+    """Per spin: ⟨σx⟩, ⟨σz⟩, ⟨|Σσz|⟩/N and ⟨(Σσz/N)²⟩."""
+
+    x: Estimate
+    z: Estimate
+    abs_z: Estimate
+    z_squared: Estimate
+
+
+def sampled_magnetizations(records: Records, sites: int) -> Magnetizations:
+    """Magnetisations per spin from the records."""
+    z = np.asarray(records.magnetizations) / sites
+    return Magnetizations(
+        estimate(np.asarray(records.flip_ratios) / sites), estimate(z), estimate(np.abs(z)), estimate(z**2)
+    )
+
+
+def sampled_log_fidelity(own: np.ndarray, others: np.ndarray) -> Estimate:
+    """ln F of two normalised states, F = E_a[ψ_b/ψ_a] · E_b[ψ_a/ψ_b], with its standard error.
+
+    The norms cancel in the product. Errors come from the spread of the chain means of the two
+    independent factors, by propagation to the logarithm.
+
+    Args:
+        own: (sweeps, chains) log ψ_b − log ψ_a on samples of a.
+        others: (sweeps, chains) log ψ_a − log ψ_b on samples of b.
+    """
+    total, variance = 0.0, 0.0
+    for log_ratios in (np.asarray(own), np.asarray(others)):
+        # The largest ratio is taken out before the exponential: it may not fit a float64.
+        largest = log_ratios.max()
+        mean, error = estimate(np.exp(log_ratios - largest))
+        total += largest + np.log(mean)
+        variance += (error / mean) ** 2
+    return Estimate(float(total), float(np.sqrt(variance)))

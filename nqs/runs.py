@@ -1,0 +1,345 @@
+"""Training histories: what a dense run, a level of a trajectory and a ticket start from, do and give."""
+
+from __future__ import annotations
+
+import io
+import time
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from nqs import full_summation
+from nqs.config import FULL_SUMMATION_SITES, DenseRun, Run, TicketRun, TrajectoryRun
+from nqs.hamiltonians import FlipForm, flip_form
+from nqs.identity import seed_of
+from nqs.layouts import ListLayout, RowLayout, list_layout, live_bucket, row_layout
+from nqs.networks import initial_weights
+from nqs.observables import (
+    Magnetizations,
+    record,
+    sampled_log_fidelity,
+    sampled_magnetizations,
+    transverse_magnetization,
+)
+from nqs.pruning import prune_by_magnitude, random_mask
+from nqs.sampling import equilibrate, random_spins
+from nqs.statistics import Estimate, autocorrelation_time, drift, estimate, split_r_hat
+from nqs.tasks import LiveWeights, NetworkWeights, Outcome, Task
+from nqs.training import RECORD_CAPACITY, Problem, StepRecords, TrainingState, train
+
+# Energies, shifts and solves are float64; without this jax would silently make them float32.
+jax.config.update("jax_enable_x64", True)
+
+LAYER = "hidden"  # the one prunable layer of a feed-forward network
+
+# Sweeps without update where the chains start out of equilibrium: after a rewind they stand where
+# the level before left them; a ticket's stand anywhere.
+REWIND_SWEEPS = 20
+FRESH_SWEEPS = 100
+
+# Every random number of a run is drawn from its seed, its level and one of these purposes.
+_INITIAL_WEIGHTS, _INITIAL_CHAINS, _EQUILIBRATION, _TRAINING, _MEASUREMENT, _MEASUREMENT_BEFORE = range(6)
+
+
+class Progress(NamedTuple):
+    """Where a level stands: all that a checkpoint holds.
+
+    Attributes:
+        level, step: training steps made of this level.
+        weights: (live,) float64.
+        spins: (sites, chains) float32 ±1.
+        spins_before: the chains that ended the level before, (0, 0) where there was none.
+        records: columns of the table `steps` so far, thinned.
+        recent: energies of the last fifth of the steps so far, for the drift.
+        wall_seconds: spent on this level so far.
+    """
+
+    level: int
+    step: int
+    weights: np.ndarray
+    spins: np.ndarray
+    spins_before: np.ndarray
+    records: dict[str, np.ndarray]
+    recent: np.ndarray
+    wall_seconds: float
+
+
+def advance(task: Task, seconds: float) -> Outcome:
+    """Carry a run on through its level for about so many seconds, or to the level's end.
+
+    Where a stretch ends depends on the clock; the numbers do not: each step draws from its own key.
+
+    Returns:
+        How far it came. Once trained, the network is measured and the outcome has the tables' rows; a
+        training that diverged comes back as an outcome with its sentence.
+    """
+    started = time.perf_counter()
+    setting = _Setting(task)
+    progress = setting.resume() or setting.start()
+    steps = task.run.steps_at(task.level)
+    diverged_at = 0
+    while progress.step < steps and not diverged_at:
+        progress, diverged_at = setting.train_chunk(progress, min(RECORD_CAPACITY, steps - progress.step))
+        if time.perf_counter() - started >= seconds:
+            break
+    spent = time.perf_counter() - started
+    if diverged_at:
+        return setting.outcome(progress, spent, diverged=_diverged_sentence(progress, diverged_at))
+    if progress.step < steps:
+        return setting.outcome(progress, spent)
+    measured = setting.measure(progress)
+    if not np.isfinite(measured["energy"]):
+        sentence = f"the energy measured after level {task.level} is {measured['energy']}"
+        return setting.outcome(progress, time.perf_counter() - started, diverged=sentence)
+    spent = time.perf_counter() - started
+    measured["wall_seconds"] = progress.wall_seconds + spent
+    return setting.outcome(progress, spent, state=measured)
+
+
+def _diverged_sentence(progress: Progress, step: int) -> str:
+    at = np.flatnonzero(progress.records["step"] == step)
+    energy = progress.records["energy"][at[0]] if len(at) else float("nan")
+    what = "the update is not finite" if np.isfinite(energy) else f"the energy is {energy}"
+    return f"{what} at step {step} of level {progress.level}"
+
+
+class _Setting:
+    """What stays fixed through a level: the physics, the mask, the layout and the keys."""
+
+    def __init__(self, task: Task):
+        self.task = task
+        dense = task.run.dense
+        self.sites = dense.hamiltonian.sites
+        self.samples = dense.training.samples
+        self.shape = dense.network.layers(self.sites)[LAYER]
+        self.form: FlipForm = jax.tree.map(jnp.asarray, flip_form(dense.hamiltonian))
+        self.problem = Problem(
+            self.form, jnp.float64(dense.training.learning_rate), jnp.float64(dense.training.diagonal_shift)
+        )
+        self.key = jax.random.fold_in(jax.random.key(seed_of(task.run.run_id)), task.level)
+        self.indices, self.start_values = _starting_network(task, self.shape)
+        self.bucket = live_bucket(len(self.indices), self.samples)
+        layout: RowLayout | ListLayout = (
+            row_layout(self.shape, self.indices)
+            if self.bucket is None
+            else list_layout(self.shape, self.indices, self.bucket)
+        )
+        self.layout = jax.tree.map(jnp.asarray, layout)
+
+    def _key(self, purpose: int):
+        return jax.random.fold_in(self.key, purpose)
+
+    def start(self) -> Progress:
+        """The level's beginning: its first weights, and chains brought into equilibrium with them."""
+        before = _load(self.task.checkpoint) if self.task.checkpoint else None
+        if before is None:
+            spins = random_spins(self._key(_INITIAL_CHAINS), self.sites, self.samples)
+            sweeps, spins_before = FRESH_SWEEPS, np.zeros((0, 0), np.float32)
+        else:
+            spins, sweeps, spins_before = before.spins, REWIND_SWEEPS, before.spins
+        weights = jnp.asarray(self.full(self.start_values))
+        spins = equilibrate(self._key(_EQUILIBRATION), jnp.asarray(spins), weights, sweeps)
+        records = {name: np.zeros(0) for name in ("step", *StepRecords._fields)}
+        return Progress(
+            self.task.level, 0, self.start_values, np.asarray(spins), spins_before, records, np.zeros(0), 0.0
+        )
+
+    def resume(self) -> Progress | None:
+        """The progress in the checkpoint, where that is of this level and of these weights."""
+        if self.task.checkpoint is None:
+            return None
+        progress = _load(self.task.checkpoint)
+        return progress if progress.level == self.task.level else None
+
+    def full(self, values: np.ndarray) -> np.ndarray:
+        """(sites, hidden) with zeros where pruned, from the live values."""
+        return _full(LiveWeights(self.shape, self.indices, values))
+
+    def train_chunk(self, progress: Progress, count: int) -> tuple[Progress, int]:
+        """Make `count` steps: the progress after them, and the step that diverged or 0."""
+        if self.bucket is None:
+            weights = jnp.asarray(self.full(progress.weights))
+        else:
+            weights = jnp.zeros(self.bucket).at[: len(progress.weights)].set(progress.weights)
+        state = TrainingState(weights, jnp.asarray(progress.spins), jnp.int32(0))
+        first = progress.step + 1
+        state, records = train(self._key(_TRAINING), self.problem, self.layout, state, first, count)
+        values = np.asarray(state.weights)
+        values = values.ravel()[self.indices] if self.bucket is None else values[: len(self.indices)]
+        diverged_at = int(state.diverged_at)
+        done = diverged_at - progress.step if diverged_at else count
+        columns = {name: np.asarray(column)[:done] for name, column in records._asdict().items()}
+        columns["step"] = np.arange(first, first + done)
+        return self._joined(progress, values, np.asarray(state.spins), columns), diverged_at
+
+    def _joined(self, progress: Progress, values, spins, columns) -> Progress:
+        steps = self.task.run.steps_at(self.task.level)
+        keep = _recorded(columns["step"], steps)
+        step = int(columns["step"][-1])
+        late = columns["energy"][columns["step"] > steps - max(1, steps // 5)]
+        return progress._replace(
+            step=step,
+            weights=values,
+            spins=spins,
+            records={
+                name: np.concatenate([rows, columns[name][keep]]) for name, rows in progress.records.items()
+            },
+            recent=np.concatenate([progress.recent, late]),
+        )
+
+    def measure(self, progress: Progress) -> dict:
+        """The row of `states` (without run_id, level and wall_seconds) for the trained network."""
+        task, live = self.task, len(self.indices)
+        weights = self.full(progress.weights)
+        before = _full(task.previous[LAYER]) if isinstance(task.run, TrajectoryRun) else None
+        records = self._records(_MEASUREMENT, progress.spins, weights, weights if before is None else before)
+        if self.sites <= FULL_SUMMATION_SITES:
+            energy, variance, magnetizations, log_fidelity = self._exact(weights, before)
+            estimator = "full_summation"
+        else:
+            energies = np.asarray(records.local_energies)
+            energy, variance = estimate(energies), float(energies.var())
+            magnetizations = sampled_magnetizations(records, self.sites)
+            log_fidelity = self._sampled_fidelity(progress, records, weights, before)
+            estimator = "sampling"
+        fidelity = float(np.exp(log_fidelity.mean)) if log_fidelity else None
+        energies = np.asarray(records.local_energies)
+        slope = drift(progress.recent)
+        return {
+            "remaining": live,
+            "parameters": live,
+            "density": live / (self.shape[0] * self.shape[1]),
+            "parameters_per_spin": live / self.sites,
+            "estimator": estimator,
+            "energy": energy.mean,
+            "energy_error": energy.error,
+            "variance": variance,
+            **_named(magnetizations),
+            "log_fidelity": log_fidelity.mean if log_fidelity else None,
+            "fidelity": fidelity,
+            "fidelity_error": fidelity * log_fidelity.error if log_fidelity else None,
+            "energy_drift": slope.mean,
+            "energy_drift_error": slope.error,
+            "acceptance": float(np.asarray(records.acceptance).mean()),
+            "autocorrelation_time": autocorrelation_time(energies),
+            "r_hat": split_r_hat(energies),
+            "samples_measured": energies.size,
+            "steps": task.run.steps_at(task.level),
+        }
+
+    def _records(self, purpose: int, spins, weights: np.ndarray, other: np.ndarray):
+        key, measurement = self._key(purpose), self.task.measurement
+        weights, other = jnp.asarray(weights), jnp.asarray(other)
+        for_chains, for_records = jax.random.split(key)
+        spins = equilibrate(for_chains, jnp.asarray(spins), weights, measurement.equilibration_sweeps)
+        flips = jax.tree.map(jnp.asarray, transverse_magnetization(self.sites))
+        return record(for_records, self.form, flips, spins, weights, other, measurement.sweeps)[1]
+
+    def _exact(self, weights, before):
+        psi = full_summation.wave_function(weights)
+        exact = full_summation.expectations(self.form, transverse_magnetization(self.sites), psi)
+        fidelity = None
+        if before is not None:
+            fidelity = Estimate(full_summation.log_fidelity(psi, full_summation.wave_function(before)), 0.0)
+        magnetizations = Magnetizations(*(Estimate(value, 0.0) for value in exact[2:]))
+        return Estimate(exact.energy, 0.0), exact.variance, magnetizations, fidelity
+
+    def _sampled_fidelity(self, progress: Progress, records, weights, before) -> Estimate | None:
+        if before is None:
+            return None
+        # Without the chains that ended the level before, fresh ones are equilibrated to its network.
+        spins = progress.spins_before if progress.spins_before.size else progress.spins
+        others = self._records(_MEASUREMENT_BEFORE, spins, before, weights)
+        return sampled_log_fidelity(np.asarray(records.log_ratios), np.asarray(others.log_ratios))
+
+    def outcome(self, progress: Progress, spent: float, diverged: str | None = None, state=None) -> Outcome:
+        progress = progress._replace(wall_seconds=progress.wall_seconds + spent)
+        finished = state is not None
+        energies = progress.records["energy"][-20:]
+        device = jax.devices()[0]
+        return Outcome(
+            run_id=self.task.run.run_id,
+            level=self.task.level,
+            step=progress.step,
+            steps=self.task.run.steps_at(self.task.level),
+            energy=float(energies.mean()) if len(energies) else float("nan"),
+            energy_error=float(progress.records["energy_error"][-1]) if len(energies) else float("nan"),
+            wall_seconds=spent,
+            checkpoint=_save(progress),
+            device=f"{device.platform}:{device.device_kind}",
+            finished=finished,
+            diverged=diverged,
+            state=state,
+            steps_rows=progress.records if finished else {},
+            weights={LAYER: LiveWeights(self.shape, self.indices, progress.weights)} if finished else None,
+        )
+
+
+def _starting_network(task: Task, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Positions (live,) int32 and values (live,) float64 of the weights that the level starts from."""
+    run, size = task.run, shape[0] * shape[1]
+    if isinstance(run, DenseRun):
+        return np.arange(size, dtype=np.int32), _initial_values(run, run.dense)
+    if isinstance(run, TrajectoryRun):
+        previous, rewind = task.previous[LAYER], task.rewind[LAYER]
+        kept = prune_by_magnitude(previous.indices, previous.values, run.pruning_ratio)
+        return kept, np.asarray(rewind.values)[np.searchsorted(rewind.indices, kept)]
+    indices = task.masked[LAYER].indices
+    if run.variant == "init_rand":
+        generator = np.random.default_rng(seed_of(run.run_id))
+        indices = random_mask(generator, size, len(indices)).astype(np.int32)
+    source = run if run.variant == "rand_imp" else run.dense
+    return indices, _initial_values(source, run.dense)[indices]
+
+
+def _initial_values(source: Run, dense: DenseRun) -> np.ndarray:
+    """Flattened random initial weights (n0,) of a run: w0 for a dense run, fresh ones for a ticket."""
+    key = jax.random.fold_in(jax.random.key(seed_of(source.run_id)), source.first_level)
+    key = jax.random.fold_in(key, _INITIAL_WEIGHTS)
+    weights = initial_weights(key, dense.network, dense.hamiltonian.sites)[LAYER]
+    return np.asarray(weights, float).ravel()
+
+
+def _full(live: LiveWeights) -> np.ndarray:
+    full = np.zeros(live.shape[0] * live.shape[1])
+    full[live.indices] = live.values
+    return full.reshape(live.shape)
+
+
+def _recorded(steps: np.ndarray, total: int) -> np.ndarray:
+    """Which steps the table keeps: the first 100, then every tenth, and the last."""
+    return (steps <= 100) | (steps % 10 == 0) | (steps == total)
+
+
+def _named(magnetizations: Magnetizations) -> dict:
+    names = ("magnetization_x", "magnetization_z", "abs_magnetization_z", "magnetization_z_squared")
+    row = {}
+    for name, value in zip(names, magnetizations, strict=True):
+        row[name], row[f"{name}_error"] = value
+    return row
+
+
+def _save(progress: Progress) -> bytes:
+    fields = progress._asdict()
+    records = fields.pop("records")
+    for name in ("spins", "spins_before"):
+        # One bit a spin: at 10 × 10 and 1024 chains 13 kB instead of 400.
+        fields[f"{name}_shape"] = fields[name].shape
+        fields[name] = np.packbits(fields[name] > 0)
+    buffer = io.BytesIO()
+    np.savez(buffer, **fields, **{f"records_{name}": column for name, column in records.items()})
+    return buffer.getvalue()
+
+
+def _load(checkpoint: bytes) -> Progress:
+    with np.load(io.BytesIO(checkpoint), allow_pickle=False) as stored:
+        fields = dict(stored)
+    for name in ("spins", "spins_before"):
+        shape = tuple(fields.pop(f"{name}_shape"))
+        bits = np.unpackbits(fields[name], count=int(np.prod(shape)))
+        fields[name] = (2.0 * bits - 1).astype(np.float32).reshape(shape)
+    records = {name: fields.pop(f"records_{name}") for name in ("step", *StepRecords._fields)}
+    fields |= {"level": int(fields["level"]), "step": int(fields["step"])}
+    return Progress(records=records, **fields | {"wall_seconds": float(fields["wall_seconds"])})

@@ -1,0 +1,127 @@
+"""The training loop: many SR steps in one program, resumable at any step, bit for bit."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from nqs.hamiltonians import FlipForm
+from nqs.layouts import ListLayout, RowLayout
+from nqs.local_energies import flipped_lists, flipped_rows, local_energies
+from nqs.reconfiguration import update_in_parameters, update_in_samples
+from nqs.sampling import chains_at, chains_in_lists, sweep_lists, sweep_rows
+
+# Steps that one call of the program can record; the number it makes is data, not compiled in.
+RECORD_CAPACITY = 100
+
+
+class Problem(NamedTuple):
+    """What is minimised and how: data, so that another field or rate needs no other program.
+
+    Attributes:
+        form: the Hamiltonian in flip form.
+        learning_rate, diagonal_shift: of the SR step.
+    """
+
+    form: FlipForm
+    learning_rate: Array
+    diagonal_shift: Array
+
+
+class TrainingState(NamedTuple):
+    """What a step carries along.
+
+    Attributes:
+        weights: float64; (sites, hidden) in the row layout, (bucket,) in the list layout.
+        spins: (sites, chains) float32 ±1.
+        diverged_at: int32, the first step with a non-finite energy or update, 0 before; from then on
+            the weights stand still.
+    """
+
+    weights: Array
+    spins: Array
+    diverged_at: Array
+
+
+class StepRecords(NamedTuple):
+    """One entry a step; energies are those before the step's update, totals in units of J."""
+
+    energy: Array
+    energy_error: Array
+    variance: Array
+    acceptance: Array
+    update_norm: Array
+
+
+class StepInfo(NamedTuple):
+    """What one evaluation of the network on its samples gives: the SR direction and the energies."""
+
+    update: Array
+    energies: Array
+    acceptance: Array
+
+
+@partial(jax.jit, static_argnames="dtype", donate_argnames="state")
+def train(
+    key: Array,
+    problem: Problem,
+    layout: RowLayout | ListLayout,
+    state: TrainingState,
+    first: Array,
+    count: Array,
+    dtype=jnp.float32,
+) -> tuple[TrainingState, StepRecords]:
+    """Make `count` ≤ RECORD_CAPACITY steps, numbered from `first`.
+
+    Step t uses fold_in(key, t) alone, so that the result does not depend on where a call ends.
+
+    Args:
+        key: of this level's training.
+        dtype: of θ and of the products of ±1; what is solved is float64.
+
+    Returns:
+        The state, and the records with `count` valid entries.
+    """
+
+    def step(index, carry):
+        state, records = carry
+        number = first + index
+        spins, info = evaluate(jax.random.fold_in(key, number), problem, layout, state, dtype)
+        mean, variance = info.energies.mean(), info.energies.var()
+        change = problem.learning_rate * info.update
+        finite = jnp.isfinite(mean) & jnp.all(jnp.isfinite(change)) & (state.diverged_at == 0)
+        entry = StepRecords(
+            mean,
+            jnp.sqrt(variance / len(info.energies)),
+            variance,
+            info.acceptance,
+            jnp.sqrt(jnp.sum(change**2)),
+        )
+        records = jax.tree.map(lambda array, value: array.at[index].set(value), records, entry)
+        diverged_at = jnp.where(finite | (state.diverged_at > 0), state.diverged_at, number)
+        weights = jnp.where(finite, state.weights - change, state.weights)
+        return TrainingState(weights, spins, diverged_at), records
+
+    records = StepRecords(*(jnp.zeros(RECORD_CAPACITY) for _ in StepRecords._fields))
+    return jax.lax.fori_loop(0, count, step, (state, records))
+
+
+def evaluate(
+    key: Array, problem: Problem, layout: RowLayout | ListLayout, state: TrainingState, dtype
+) -> tuple[Array, StepInfo]:
+    """One sweep of the chains, then the SR direction at the state's weights: (spins, info)."""
+    spins, weights = state.spins.astype(dtype), state.weights.astype(dtype)
+    if isinstance(layout, RowLayout):
+        chains, info = sweep_rows(key, chains_at(spins, weights), weights)
+        energies = local_energies(problem.form, chains, flipped_rows(problem.form, chains, weights))
+        direction = update_in_samples(chains, energies, layout, problem.diagonal_shift)
+    else:
+        chains, info = sweep_lists(key, chains_in_lists(spins, weights, layout), weights, layout)
+        energies = local_energies(problem.form, chains, flipped_lists(problem.form, chains, weights, layout))
+        direction = update_in_parameters(chains, energies, layout, problem.diagonal_shift)
+    # The energies' float32 rounding is random from sample to sample; their sums are float64.
+    return chains.spins.astype(jnp.float32), StepInfo(direction, energies.astype(float), info.accepted)
