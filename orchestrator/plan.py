@@ -1,0 +1,376 @@
+"""A sweep as data, and the plan it resolves to: every run, in an order in which parents come first.
+
+Nothing here imports ray, pyarrow, polars or jax: a sweep file loads in a fraction of a second, and
+what is wrong with it is said before anything starts.
+"""
+
+from __future__ import annotations
+
+import math
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
+
+from nqs.config import (
+    EXACT_DIAGONALIZATION_SITES,
+    Config,
+    DenseRun,
+    Hamiltonian,
+    Measurement,
+    Method,
+    Network,
+    ReferenceJob,
+    TicketRun,
+    Training,
+    TrajectoryRun,
+    Variant,
+)
+
+DEFAULT_PROFILE = "paper"
+
+Job = Annotated[DenseRun | TrajectoryRun | TicketRun | ReferenceJob, Field(discriminator="kind")]
+Count = Annotated[int, Field(ge=1)]
+Levels = Count | dict[int, Count]
+
+_JOB = TypeAdapter(Job)
+
+
+class SweepError(ValueError):
+    """What is wrong with a sweep file, in one sentence that names the file and the field."""
+
+
+class Tickets(Config):
+    """Which tickets are trained of every trajectory: each variant at each chosen level."""
+
+    variants: tuple[Variant, ...] = Field(min_length=1)
+    replicates: int = Field(default=1, ge=1, description="trainings of each variant and level")
+    levels: tuple[Count, ...] | None = Field(default=None, min_length=1)
+    weights_per_spin: tuple[Annotated[float, Field(gt=0)], ...] | None = Field(
+        default=None,
+        min_length=1,
+        description="each picks the level whose remaining / sites is nearest in log",
+    )
+
+    @model_validator(mode="after")
+    def _one_way_to_choose(self):
+        if (self.levels is None) == (self.weights_per_spin is None):
+            found = "neither" if self.levels is None else "both"
+            raise ValueError(f"{found} of levels and weights_per_spin given; exactly one chooses the levels")
+        return self
+
+    def levels_of(self, trajectory: TrajectoryRun) -> list[int]:
+        """The chosen levels of a trajectory, ascending, each once."""
+        if self.levels is not None:
+            return sorted(set(self.levels))
+        sites = trajectory.dense.hamiltonian.sites
+        per_spin = {k: trajectory.remaining(k) / sites for k in range(1, trajectory.levels + 1)}
+
+        def nearest(density: float) -> int:
+            return min(per_spin, key=lambda level: abs(math.log(per_spin[level] / density)))
+
+        return sorted({nearest(density) for density in self.weights_per_spin})
+
+
+class Profile(Config):
+    """A named scale of a sweep: how many steps, and what else differs from the sweep's own fields."""
+
+    pretraining_steps: Count
+    steps_per_level: Count
+    ticket_steps: Count | None = Field(default=None, description="default: as many as the pre-training")
+    sides: tuple[int, ...] | None = Field(
+        default=None, min_length=1, description="every Hamiltonian of the sweep at these sides instead"
+    )
+    levels: Levels | None = None
+    replicates: Count | None = None
+    tickets: Tickets | None = None
+    samples: int | None = Field(default=None, ge=2)
+    measurement: Measurement | None = None
+
+
+class Sweep(Config):
+    """A study declared in one file: what is trained, never how."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", description="names its run directory")
+    hamiltonians: tuple[Hamiltonian, ...] = Field(min_length=1)
+    networks: tuple[Network, ...] = Field(min_length=1)
+    training: Training
+    methods: tuple[Method, ...] = Field(min_length=1)
+    levels: Levels = Field(description="pruning levels: one number, or one for each side")
+    pruning_ratio: float = Field(gt=0, lt=1)
+    replicates: int = Field(default=1, ge=1, description="dense runs, each with its trajectories")
+    tickets: Tickets | None = None
+    references: bool = Field(default=True, description="exact energies where the lattice allows it")
+    measurement: Measurement = Measurement()
+    profiles: dict[str, Profile] = Field(min_length=1)
+
+    @field_validator("profiles")
+    @classmethod
+    def _names_fit_a_path(cls, profiles):
+        bad = [name for name in profiles if not name.replace("_", "").replace("-", "").isalnum()]
+        if bad:
+            raise ValueError(f"profile name {bad[0]!r}; allowed: letters, digits, _ and -")
+        return profiles
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a sweep asks for at one profile.
+
+    Attributes:
+        jobs: runs and reference energies by id; a run comes after its parent.
+    """
+
+    sweep: str
+    profile: str
+    measurement: Measurement
+    jobs: dict[str, Job]
+
+    def as_data(self) -> dict:
+        """Plain data for sweep.json; a parent is written as its id."""
+        return {
+            "sweep": self.sweep,
+            "profile": self.profile,
+            "measurement": self.measurement.model_dump(mode="json"),
+            "runs": [_job_data(run_id, job) for run_id, job in self.jobs.items()],
+        }
+
+    @classmethod
+    def from_data(cls, data: dict) -> Plan:
+        """The plan that `as_data` wrote.
+
+        Raises:
+            ValueError: a field is missing or wrong, or a run does not have the id it is filed under.
+        """
+        jobs: dict[str, Job] = {}
+        try:
+            for fields in data["runs"]:
+                own = {name: value for name, value in fields.items() if name != "run_id"}
+                if "parent" in own:
+                    own["parent"] = jobs[own["parent"]]
+                job = _JOB.validate_python(own)
+                if job.run_id != fields["run_id"]:
+                    raise ValueError(f"run {fields['run_id']} has contents that belong to {job.run_id}")
+                jobs[fields["run_id"]] = job
+            measurement = Measurement.model_validate(data["measurement"])
+            return cls(str(data["sweep"]), str(data["profile"]), measurement, jobs)
+        except KeyError as error:
+            raise ValueError(f"{error.args[0]} is missing") from None
+
+
+def _job_data(run_id: str, job: Job) -> dict:
+    fields = {"run_id": run_id, **job.model_dump(mode="json", exclude={"parent"})}
+    if isinstance(job, (TrajectoryRun, TicketRun)):
+        fields["parent"] = job.parent_run_id
+    return fields
+
+
+def resolve(sweep: Sweep, profile_name: str) -> Plan:
+    """Every run and reference energy that the sweep asks for at one profile, shared ones once.
+
+    Raises:
+        SweepError: an unknown profile, or fields that do not fit each other.
+    """
+    if profile_name not in sweep.profiles:
+        known = ", ".join(repr(name) for name in sweep.profiles)
+        raise SweepError(f"profile {profile_name!r} is not one of the sweep's profiles; known: {known}")
+    profile = sweep.profiles[profile_name]
+    jobs: dict[str, Job] = {}
+    hamiltonians = _hamiltonians(sweep, profile, profile_name)
+    for hamiltonian in hamiltonians:
+        for network in sweep.networks:
+            for run in _runs(sweep, profile, profile_name, hamiltonian, network):
+                jobs.setdefault(run.run_id, run)
+    if sweep.references:
+        for hamiltonian in hamiltonians:
+            if hamiltonian.sites <= EXACT_DIAGONALIZATION_SITES:
+                job = ReferenceJob(hamiltonian=hamiltonian)
+                jobs.setdefault(job.run_id, job)
+    return Plan(sweep.name, profile_name, profile.measurement or sweep.measurement, jobs)
+
+
+def _hamiltonians(sweep: Sweep, profile: Profile, profile_name: str) -> list[Hamiltonian]:
+    if profile.sides is None:
+        return list(dict.fromkeys(sweep.hamiltonians))
+    others = dict.fromkeys(tuple(h.model_dump(exclude={"side"}).items()) for h in sweep.hamiltonians)
+    try:
+        return [Hamiltonian(side=side, **dict(fields)) for fields in others for side in profile.sides]
+    except ValidationError as error:
+        raise SweepError(f"profiles[{profile_name!r}].sides: {validation_sentence(error)}") from None
+
+
+def _runs(sweep: Sweep, profile: Profile, profile_name: str, hamiltonian: Hamiltonian, network: Network):
+    """The runs of one Hamiltonian and network, parents first."""
+    try:
+        network.check_fits(hamiltonian.sites)
+    except ValueError as error:
+        raise SweepError(f"networks[{sweep.networks.index(network)}]: {error}") from None
+    levels, field = _levels(sweep, profile, profile_name, hamiltonian.side)
+    training = sweep.training
+    if profile.samples is not None:
+        training = training.model_copy(update={"samples": profile.samples})
+    for replicate in range(profile.replicates or sweep.replicates):
+        dense = DenseRun(
+            hamiltonian=hamiltonian,
+            network=network,
+            training=training,
+            steps=profile.pretraining_steps,
+            replicate=replicate,
+        )
+        yield dense
+        for method in sweep.methods:
+            trajectory = _trajectory(sweep, profile, dense, method, levels, field)
+            yield trajectory
+            yield from _tickets(sweep, profile, profile_name, trajectory)
+
+
+def _levels(sweep: Sweep, profile: Profile, profile_name: str, side: int) -> tuple[int, str]:
+    """The number of levels at a side, and the name of the field that says so."""
+    of_profile = profile.levels is not None
+    levels, field = (
+        (profile.levels, f"profiles[{profile_name!r}].levels") if of_profile else (sweep.levels, "levels")
+    )
+    if isinstance(levels, int):
+        return levels, field
+    if side not in levels:
+        known = ", ".join(str(known) for known in levels)
+        raise SweepError(f"{field} has no entry for side {side}; it has {known}")
+    return levels[side], f"{field}[{side}]"
+
+
+def _trajectory(
+    sweep: Sweep, profile: Profile, dense: DenseRun, method: Method, levels: int, field: str
+) -> TrajectoryRun:
+    try:
+        return TrajectoryRun(
+            parent=dense,
+            method=method,
+            pruning_ratio=sweep.pruning_ratio,
+            steps_per_level=profile.steps_per_level,
+            levels=levels,
+        )
+    except ValidationError as error:
+        raise SweepError(f"{field}: {validation_sentence(error)}") from None
+
+
+def _tickets(sweep: Sweep, profile: Profile, profile_name: str, trajectory: TrajectoryRun):
+    tickets = profile.tickets or sweep.tickets
+    if tickets is None:
+        return
+    for level in tickets.levels_of(trajectory):
+        if level > trajectory.levels:
+            field = f"profiles[{profile_name!r}].tickets.levels" if profile.tickets else "tickets.levels"
+            raise SweepError(
+                f"{field} has {level}; allowed: 1 to {trajectory.levels}, the levels of the "
+                f"{trajectory.dense.hamiltonian.label} trajectory"
+            )
+        for variant in tickets.variants:
+            for replicate in range(tickets.replicates):
+                yield TicketRun(
+                    parent=trajectory,
+                    level=level,
+                    variant=variant,
+                    steps=profile.ticket_steps or profile.pretraining_steps,
+                    replicate=replicate,
+                )
+
+
+def load_plan(path: Path, profile_name: str) -> Plan:
+    """The plan of a sweep file at one of its profiles.
+
+    Raises:
+        SweepError: one sentence that starts with the file.
+    """
+    sweep = load_sweep(path)
+    try:
+        return resolve(sweep, profile_name)
+    except SweepError as error:
+        raise SweepError(f"{path}: {error}") from None
+
+
+def load_sweep(path: Path) -> Sweep:
+    """The `sweep` that a file declares.
+
+    Raises:
+        SweepError: one sentence that starts with the file.
+    """
+    namespace = {"__name__": "sweep", "__file__": str(path)}
+    try:
+        # A sweep file is the user's own program. Not imported: that would leave byte code beside it.
+        exec(compile(_text(path), str(path), "exec"), namespace)  # noqa: S102
+    except SyntaxError as error:
+        raise SweepError(f"{path}, line {error.lineno}: not valid Python: {error.msg}") from None
+    except ValidationError as error:
+        raise SweepError(f"{_where(path, error)}: {validation_sentence(error)}") from None
+    except (Exception, SystemExit) as error:  # noqa: BLE001 (whatever the file raises)
+        first_line = (str(error) or "no message").splitlines()[0]
+        raise SweepError(f"{_where(path, error)}: {type(error).__name__}: {first_line}") from None
+    sweep = namespace.get("sweep")
+    if not isinstance(sweep, Sweep):
+        found = f"`sweep` is a {type(sweep).__name__}" if "sweep" in namespace else "there is no `sweep`"
+        raise SweepError(f"{path}: {found}; a sweep file says `sweep = Sweep(...)`")
+    return sweep
+
+
+def _text(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise SweepError(f"{path}: no such sweep file") from None
+    except OSError as error:
+        raise SweepError(f"{path}: cannot be read as a sweep file: {error.strerror}") from None
+
+
+def _where(path: Path, error: BaseException) -> str:
+    """File and the line of it that raised."""
+    if isinstance(error, SweepError):
+        return str(path)
+    lines = [
+        frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)
+    ]
+    return f"{path}, line {lines[-1]}" if lines else str(path)
+
+
+def validation_sentence(error: ValidationError) -> str:
+    """One sentence for all that pydantic found: field, what was found, what is allowed."""
+    sentences: dict[str, str] = {}
+    for problem in error.errors(include_url=False):
+        field = _field_name(error.title, problem["loc"])
+        # A field of several types is refused once for each of them; the first says enough.
+        sentences.setdefault(field, _problem_sentence(error.title, field, problem))
+    return "; ".join(sentences.values())
+
+
+def _field_name(title: str, location: tuple) -> str:
+    name = title
+    for part in location:
+        if isinstance(part, int):
+            name += f"[{part}]"
+        elif part.isidentifier() and part not in ("int", "float", "str"):
+            name += f".{part}"
+    return name
+
+
+def _problem_sentence(title: str, field: str, problem: dict) -> str:
+    match problem["type"]:
+        case "missing":
+            return f"{field} is missing"
+        case "extra_forbidden":
+            return f"{field} is not a field{_known_fields(title)}"
+        case "value_error":
+            return f"{field}: {problem['ctx']['error']}"
+        case _:
+            allowed = problem["msg"].removeprefix("Input should be ")
+            return f"{field} is {_shown(problem['input'])}; allowed: {allowed}"
+
+
+def _known_fields(title: str) -> str:
+    models = {model.__name__: model for model in Config.__subclasses__()}
+    return f"; known: {', '.join(models[title].model_fields)}" if title in models else ""
+
+
+def _shown(value) -> str:
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else text[:57] + "..."
