@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import time
+from functools import lru_cache
 from typing import NamedTuple
 
 import jax
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nqs import full_summation
-from nqs.config import FULL_SUMMATION_SITES, DenseRun, Run, TicketRun, TrajectoryRun
+from nqs.config import FULL_SUMMATION_SITES, DenseRun, Hamiltonian, Run, TrajectoryRun
 from nqs.hamiltonians import FlipForm, flip_form
 from nqs.identity import seed_of
 from nqs.layouts import ListLayout, RowLayout, list_layout, live_bucket, row_layout
@@ -114,7 +115,7 @@ class _Setting:
         self.sites = dense.hamiltonian.sites
         self.samples = dense.training.samples
         self.shape = dense.network.layers(self.sites)[LAYER]
-        self.form: FlipForm = jax.tree.map(jnp.asarray, flip_form(dense.hamiltonian))
+        self.form = _compiled_form(dense.hamiltonian)
         self.problem = Problem(
             self.form, jnp.float64(dense.training.learning_rate), jnp.float64(dense.training.diagonal_shift)
         )
@@ -275,6 +276,12 @@ class _Setting:
             steps_rows=progress.records if finished else {},
             weights={LAYER: LiveWeights(self.shape, self.indices, progress.weights)} if finished else None,
         )
+
+
+@lru_cache(maxsize=64)
+def _compiled_form(hamiltonian: Hamiltonian) -> FlipForm:
+    # NetKet takes a tenth of a second for it, and a slot comes back to it every few seconds.
+    return jax.tree.map(jnp.asarray, flip_form(hamiltonian))
 
 
 def _starting_network(task: Task, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
