@@ -1,0 +1,288 @@
+"""The run directory: one class names every path in it, and everything the driver writes goes through here.
+
+A file is written aside, synced and renamed, so a reader sees a whole file or none. Only the driver
+that holds the lock writes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from io import BytesIO
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
+
+from nqs.identity import NUMERICS_VERSION
+from nqs.tasks import NetworkWeights
+from orchestrator.plan import Plan
+from orchestrator.provenance import code_version, environment
+from orchestrator.tables import TABLES, TABLES_VERSION, Table
+
+# A reader that asks whether the lock is held holds it itself for an instant.
+_LOCK_PATIENCE_SECONDS = 1.0
+
+_OWN_ENTRIES = {"sweep.json", "tables", "checkpoints", "logs", ".staging", ".lock", ".lock.json"}
+
+
+class StudyError(ValueError):
+    """What is wrong with a run directory or an export, in one sentence that names the path."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who has a run directory's lock."""
+
+    pid: int
+    host: str
+    since: datetime
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint file: where its run stood, and its contents."""
+
+    path: Path
+    level: int
+    step: int
+
+    def read(self) -> bytes | None:
+        """Its bytes, or None where the file is truncated or damaged."""
+        try:
+            contents = self.path.read_bytes()
+            with zipfile.ZipFile(BytesIO(contents)) as archive:
+                damaged = archive.testzip()
+        except (OSError, zipfile.BadZipFile):
+            return None
+        return None if damaged else contents
+
+
+class RunDirectory:
+    """Paths, atomic writes and the lock of one run directory.
+
+    Nothing is created before `prepare`.
+    """
+
+    def __init__(self, path: Path):
+        self.path = Path(path)
+        self.sweep_json = self.path / "sweep.json"
+        self.checkpoints = self.path / "checkpoints"
+        # Outside tables/, so that no reader ever scans a half-written file.
+        self.staging = self.path / ".staging"
+        self._lock_file = self.path / ".lock"
+        self._holder_file = self.path / ".lock.json"
+
+    def table(self, table: Table) -> Path:
+        return self.path / "tables" / table.name
+
+    def part(self, table: Table, run_id: str, *numbers: int) -> Path:
+        """The file of a table for a run, or for its level, or for its level and attempt."""
+        return self.table(table) / (".".join((run_id, *map(str, numbers))) + ".parquet")
+
+    def checkpoint(self, run_id: str, level: int, step: int) -> Path:
+        return self.checkpoints / f"{run_id}.{level}.{step}.npz"
+
+    def log(self, run_id: str) -> Path:
+        return self.path / "logs" / f"{run_id}.log"
+
+    # --- the directory as a whole
+
+    def belongs_to(self, plan: Plan) -> bool:
+        """Whether the directory already holds this sweep at this profile; False where it is new.
+
+        Raises:
+            StudyError: it is a file, holds something else, or belongs to another sweep or profile.
+        """
+        if not self.path.exists():
+            return False
+        if not self.path.is_dir():
+            raise StudyError(f"{self.path} is a file; --out must name a run directory or a new path")
+        if not self.sweep_json.exists():
+            foreign = sorted(entry.name for entry in self.path.iterdir() if entry.name not in _OWN_ENTRIES)
+            if foreign:
+                raise StudyError(
+                    f"{self.path} is not a run directory but not empty (it has {foreign[0]!r}); "
+                    "--out must name a run directory or a new path"
+                )
+            return False
+        stored = self.read_plan()
+        if (stored.sweep, stored.profile) != (plan.sweep, plan.profile):
+            raise StudyError(
+                f"{self.path} belongs to sweep {stored.sweep!r} at profile {stored.profile!r}, not to "
+                f"{plan.sweep!r} at {plan.profile!r}; --out must name another directory"
+            )
+        return True
+
+    def prepare(self) -> None:
+        """Create the directories and remove what a killed driver left half written."""
+        for directory in (
+            *map(self.table, TABLES.values()),
+            self.checkpoints,
+            self.path / "logs",
+            self.staging,
+        ):
+            directory.mkdir(parents=True, exist_ok=True)
+        for leftover in self.staging.iterdir():
+            leftover.unlink()
+
+    def read_plan(self) -> Plan:
+        """The plan in sweep.json.
+
+        Raises:
+            StudyError: it is missing, damaged or of a newer version.
+        """
+        try:
+            data = json.loads(self.sweep_json.read_text(encoding="utf-8"))
+            version = data["tables_version"]
+            plan = Plan.from_data(data)
+        except OSError as error:
+            raise StudyError(f"{self.sweep_json} cannot be read: {error.strerror}") from None
+        except KeyError as error:
+            raise StudyError(f"{self.sweep_json} is damaged: {error.args[0]} is missing") from None
+        except (ValueError, TypeError, AttributeError) as error:
+            first_line = str(error).splitlines()[0]
+            raise StudyError(f"{self.sweep_json} is damaged: {first_line}") from None
+        if version > TABLES_VERSION:
+            raise StudyError(
+                f"{self.sweep_json} has tables of version {version}; this program reads up to {TABLES_VERSION}"
+            )
+        return plan
+
+    def write_plan(self, plan: Plan) -> None:
+        """Write sweep.json, where it does not say the same already."""
+        if self.sweep_json.exists() and self.read_plan() == plan:
+            return
+        data = {
+            "tables_version": TABLES_VERSION,
+            "numerics_version": NUMERICS_VERSION,
+            "code_version": code_version(),
+            "created_at": datetime.now(UTC).isoformat(),
+            "environment": environment(),
+            **plan.as_data(),
+        }
+        self._write(self.sweep_json, json.dumps(data, indent=1).encode())
+
+    # --- writing
+
+    def write_rows(self, table: Table, path: Path, rows: list[dict], sweep: str) -> None:
+        """Write rows of a table as one immutable Parquet file with its provenance in the footer."""
+        provenance = {
+            "tables_version": str(TABLES_VERSION),
+            "numerics_version": str(NUMERICS_VERSION),
+            "code_version": code_version(),
+            "sweep": sweep,
+            "created_at": datetime.now(UTC).isoformat(),
+        }
+        columns = pa.Table.from_pylist(rows, schema=table.schema.with_metadata(provenance))
+        buffer = BytesIO()
+        pq.write_table(columns, buffer, compression="zstd")
+        self._write(path, buffer.getbuffer())
+
+    def write_checkpoint(self, run_id: str, level: int, step: int, contents: bytes) -> None:
+        self._write(self.checkpoint(run_id, level, step), contents)
+
+    def append_log(self, run_id: str, text: str) -> None:
+        with self.log(run_id).open("a", encoding="utf-8") as log:
+            log.write(text.rstrip() + "\n")
+
+    def _write(self, path: Path, contents) -> None:
+        """Write aside, sync, rename; the rename itself is synced too."""
+        staged = self.staging / path.name
+        try:
+            with staged.open("wb") as file:
+                file.write(contents)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(staged, path)
+        finally:
+            staged.unlink(missing_ok=True)
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+    # --- checkpoints
+
+    def checkpoints_of(self, run_id: str) -> list[Checkpoint]:
+        """A run's checkpoints, newest first."""
+        found = []
+        for path in self.checkpoints.glob(f"{run_id}.*.npz"):
+            _, level, step, _ = path.name.split(".")
+            found.append(Checkpoint(path, int(level), int(step)))
+        return sorted(found, key=lambda checkpoint: (checkpoint.level, checkpoint.step), reverse=True)
+
+    # --- the lock
+
+    @contextmanager
+    def lock(self) -> Iterator[Holder]:
+        """Hold the run directory; the lock goes with the process, however that ends.
+
+        Raises:
+            StudyError: another driver has it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.staging.mkdir(exist_ok=True)
+        lock = FileLock(self._lock_file)
+        try:
+            lock.acquire(timeout=_LOCK_PATIENCE_SECONDS)
+        except Timeout:
+            holder = self._recorded_holder()
+            who = (
+                f" (process {holder.pid} on {holder.host}, since {holder.since:%Y-%m-%d %H:%M} UTC)"
+                if holder
+                else ""
+            )
+            raise StudyError(f"{self.path} is in use by another driver{who}") from None
+        try:
+            holder = Holder(os.getpid(), socket.gethostname(), datetime.now(UTC))
+            record = {"pid": holder.pid, "host": holder.host, "since": holder.since.isoformat()}
+            self._write(self._holder_file, json.dumps(record).encode())
+            yield holder
+        finally:
+            self._holder_file.unlink(missing_ok=True)
+            lock.release()
+
+    def holder(self) -> Holder | None:
+        """Who holds the lock now; None where nobody does, whatever a killed driver left behind."""
+        if not self._holder_file.exists() or not self._lock_file.exists():
+            return None
+        lock = FileLock(self._lock_file)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return self._recorded_holder()
+        except OSError:
+            return None  # a read-only copy has no driver
+        lock.release()
+        return None
+
+    def _recorded_holder(self) -> Holder | None:
+        try:
+            record = json.loads(self._holder_file.read_text())
+            return Holder(int(record["pid"]), str(record["host"]), datetime.fromisoformat(record["since"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+
+def weights_rows(run_id: str, level: int, weights: NetworkWeights) -> list[dict]:
+    """The rows of `weights` for a trained network, one a layer."""
+    return [
+        {
+            "run_id": run_id,
+            "level": level,
+            "layer": layer,
+            "shape": list(live.shape),
+            "indices": live.indices,
+            "values": live.values,
+        }
+        for layer, live in weights.items()
+    ]

@@ -1,0 +1,202 @@
+"""What can run now, and what first: state in, decisions out, without ray and without a clock.
+
+A unit of work is one level of a trajectory, a dense pre-training, a ticket or a reference energy.
+"""
+
+from __future__ import annotations
+
+import copy
+import heapq
+from collections.abc import Callable, Iterable
+from graphlib import TopologicalSorter
+from typing import Literal, NamedTuple
+
+from nqs.config import DenseRun, ReferenceJob, TicketRun
+from orchestrator.plan import Job, Plan
+
+
+class Unit(NamedTuple):
+    """A run's level; a reference energy's level is 0."""
+
+    run_id: str
+    level: int
+
+
+State = Literal["waiting", "ready", "running", "done", "diverged", "failed", "blocked"]
+
+
+def units_of(run_id: str, job: Job) -> list[Unit]:
+    """The units of one run, in series."""
+    if isinstance(job, ReferenceJob):
+        return [Unit(run_id, 0)]
+    return [Unit(run_id, level) for level in range(job.first_level, job.last_level + 1)]
+
+
+def prerequisite(unit: Unit, job: Job) -> Unit | None:
+    """The one unit that must be committed before this one starts."""
+    if isinstance(job, (DenseRun, ReferenceJob)):
+        return None
+    if isinstance(job, TicketRun):
+        return Unit(job.parent_run_id, unit.level)
+    if unit.level > 1:
+        return Unit(unit.run_id, unit.level - 1)
+    return Unit(job.parent_run_id, 0)
+
+
+class Schedule:
+    """Every unit's state, and the order of those that are ready.
+
+    The longest remaining chain goes first: a trajectory's levels are in series, so one that starts
+    late ends late however many slots there are. Tickets are short chains and fill the rest.
+
+    Args:
+        plan: what is wanted.
+        seconds: estimated time of a unit; only its proportions matter.
+        done: units that are committed already.
+        diverged: runs that ended before their last level.
+        failed: units that were given up.
+
+    Raises:
+        graphlib.CycleError: units wait for each other.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        seconds: Callable[[Unit, Job], float],
+        done: Iterable[Unit] = (),
+        diverged: Iterable[str] = (),
+        failed: Iterable[Unit] = (),
+    ):
+        self.jobs = plan.jobs
+        self._before = {
+            unit: prerequisite(unit, job)
+            for run_id, job in plan.jobs.items()
+            for unit in units_of(run_id, job)
+        }
+        self._after: dict[Unit, list[Unit]] = {unit: [] for unit in self._before}
+        for unit, before in self._before.items():
+            if before is not None:
+                self._after[before].append(unit)
+        graph = {unit: () if before is None else (before,) for unit, before in self._before.items()}
+        self._order = list(TopologicalSorter(graph).static_order())
+        self.seconds = {unit: seconds(unit, self.jobs[unit.run_id]) for unit in self._order}
+        done = set(done)
+        self.chain_seconds = self._chains(done)
+        self._states: dict[Unit, State] = {}
+        self._cause: dict[Unit, str] = {}
+        self._heap: list[tuple[float, int, Unit]] = []
+        self._rank = {unit: rank for rank, unit in enumerate(self._order)}
+        self._fill(done, set(diverged), set(failed))
+
+    def _chains(self, done: set[Unit]) -> dict[Unit, float]:
+        """Time from a unit's start to the end of the longest chain through it."""
+        chains: dict[Unit, float] = {}
+        for unit in reversed(self._order):
+            own = 0.0 if unit in done else self.seconds[unit]
+            chains[unit] = own + max((chains[after] for after in self._after[unit]), default=0.0)
+        return chains
+
+    def _fill(self, done: set[Unit], diverged: set[str], failed: set[Unit]) -> None:
+        for unit in self._order:
+            before = self._before[unit]
+            if unit in done:
+                self._states[unit] = "done"
+            elif before is not None and self._states[before] in ("failed", "diverged", "blocked"):
+                self._block(unit, self._cause.get(before, before.run_id))
+            elif unit in failed:
+                self._states[unit] = "failed"
+            elif unit.run_id in diverged:
+                self._states[unit] = "diverged"
+            elif before is None or self._states[before] == "done":
+                self._make_ready(unit)
+            else:
+                self._states[unit] = "waiting"
+
+    # --- decisions
+
+    def take(self) -> Unit | None:
+        """The next unit to run, which is running from now on; None where nothing is ready."""
+        while self._heap:
+            *_, unit = heapq.heappop(self._heap)
+            if self._states[unit] == "ready":
+                self._states[unit] = "running"
+                return unit
+        return None
+
+    @property
+    def finished(self) -> bool:
+        """Nothing runs and nothing can run."""
+        return not any(state in ("ready", "running", "waiting") for state in self._states.values())
+
+    def state(self, unit: Unit) -> State:
+        return self._states[unit]
+
+    def blocked_by(self, unit: Unit) -> str | None:
+        """The run whose end blocks this unit: the first cause, not the next link of the chain."""
+        return self._cause.get(unit)
+
+    @property
+    def missing(self) -> list[Unit]:
+        """Units that are not done and can still run, parents first."""
+        return [unit for unit in self._order if self._states[unit] in ("ready", "running", "waiting")]
+
+    @property
+    def order(self) -> list[Unit]:
+        """The missing units as one slot would take them."""
+        rehearsal = copy.copy(self)
+        rehearsal._states, rehearsal._heap = dict(self._states), list(self._heap)
+        taken = []
+        while (unit := rehearsal.take()) is not None:
+            taken.append(unit)
+            rehearsal.complete(unit)
+        return taken
+
+    # --- what happened
+
+    def complete(self, unit: Unit) -> None:
+        """The unit is committed; what waited for it is ready."""
+        self._states[unit] = "done"
+        for after in self._after[unit]:
+            if self._states[after] == "waiting":
+                self._make_ready(after)
+
+    def release(self, unit: Unit) -> None:
+        """The unit's slot was lost; it is ready to run elsewhere."""
+        self._make_ready(unit)
+
+    def fail(self, unit: Unit) -> None:
+        """The unit was given up; what depends on it is blocked."""
+        self._end(unit, "failed")
+
+    def diverge(self, unit: Unit) -> None:
+        """The training diverged; what depends on it is blocked."""
+        self._end(unit, "diverged")
+
+    def _end(self, unit: Unit, state: State) -> None:
+        self._states[unit] = state
+        reached = list(self._after[unit])
+        while reached:
+            after = reached.pop()
+            self._block(after, unit.run_id)
+            reached.extend(self._after[after])
+
+    def _block(self, unit: Unit, cause: str) -> None:
+        # A run that ended early blocks others; its own later levels ended with it.
+        self._states[unit] = "blocked"
+        self._cause[unit] = cause
+
+    def _make_ready(self, unit: Unit) -> None:
+        self._states[unit] = "ready"
+        heapq.heappush(self._heap, (-self.chain_seconds[unit], self._rank[unit], unit))
+
+
+def run_states(schedule: Schedule, run_id: str) -> tuple[State, str | None]:
+    """A run's state from its units', and the run that blocks it."""
+    units = units_of(run_id, schedule.jobs[run_id])
+    for unit in units:
+        state = schedule.state(unit)
+        if state != "done":
+            cause = schedule.blocked_by(unit) if state == "blocked" else None
+            return state, cause
+    return "done", None

@@ -1,0 +1,505 @@
+"""Reading a study: a run directory while it is being written, or an export, as Polars frames.
+
+Reading is tolerant: a damaged file is named in `Study.problems` and the rest is there all the same. A
+level counts once its row of `states` is there; files of a level that was never committed don't.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from nqs.config import ReferenceJob
+from nqs.identity import NUMERICS_VERSION
+from nqs.tasks import LiveWeights, NetworkWeights
+from orchestrator.plan import Job, Plan
+from orchestrator.run_directory import RunDirectory, StudyError
+from orchestrator.schedule import Schedule, Unit, run_states, units_of
+from orchestrator.tables import (
+    ATTEMPTS,
+    REFERENCES,
+    RUN_FIELDS,
+    RUNS,
+    STATES,
+    STEPS,
+    WEIGHTS,
+    Column,
+    Table,
+    run_fields,
+)
+
+# Reference energies that travel with the repository, for lattices that no sweep can diagonalise.
+REPOSITORY_REFERENCES = Path(__file__).resolve().parent.parent / "data" / "references.parquet"
+# Where several are known, the one that is trusted most.
+_REFERENCE_METHODS = ("exact", "ed", "dmrg")
+# A task whose slot was lost is tried this many times in one start.
+MOST_ATTEMPTS = 3
+
+_TEXT, _NUMBER, _INT = pa.string(), pa.float64(), pa.int32()
+_CLUSTERS = (
+    Column("trajectory_run_id", _TEXT, "the trajectory that the run is or belongs to; null for dense runs"),
+    Column("dense_run_id", _TEXT, "the dense run that the run is or starts from"),
+)
+# What `Study.runs` has beyond the table `runs`.
+RUN_COLUMNS = (
+    *_CLUSTERS,
+    Column("status", _TEXT, "waiting, ready, running, done, diverged, failed, blocked or stale"),
+    Column("blocked_by", _TEXT, "the run whose failure or divergence blocks this one"),
+    Column("reason", _TEXT, "why it diverged, failed or is blocked: one line"),
+    Column("planned", pa.bool_(), "whether the sweep, as it is now, asks for the run"),
+    Column("levels_done", _INT, "trained networks that are committed"),
+    Column("levels_wanted", _INT, "trained networks that the run consists of"),
+)
+# What `Study.states` has beyond the table `states` and the run's own fields.
+STATE_COLUMNS = (
+    *_CLUSTERS,
+    Column("reference_energy", _NUMBER, "E0, total, units of J"),
+    Column("reference_energy_error", _NUMBER, "its error"),
+    Column("reference_method", _TEXT, "ed, dmrg or exact"),
+    Column("relative_error", _NUMBER, "(E − E0) / |E0|, signed"),
+    Column("relative_error_error", _NUMBER, "one standard error"),
+    Column("error_per_spin", _NUMBER, "(E − E0) / N, signed, units of J"),
+    Column("error_per_spin_error", _NUMBER, "one standard error"),
+)
+
+_RUN_COLUMNS_OF_STATES = tuple(column for column in RUN_FIELDS if column.name not in ("run_id", "level"))
+JOINED_STATES = (*STATES.columns, *_RUN_COLUMNS_OF_STATES, *STATE_COLUMNS)
+JOINED_RUNS = (*RUNS.columns, *RUN_COLUMNS)
+
+
+@dataclass
+class Study:
+    """What is known of a study.
+
+    Attributes:
+        runs: every run of the plan, finished or not, and finished ones that it no longer asks for;
+            columns JOINED_RUNS.
+        states: committed networks with their run's fields and errors; columns JOINED_STATES.
+        references: reference energies, the most trusted one of each Hamiltonian first.
+        attempts: failures, oldest first.
+        problems: a sentence for each file that could not be read.
+    """
+
+    path: Path
+    sweep: str
+    profile: str
+    runs: pl.DataFrame
+    states: pl.DataFrame
+    references: pl.DataFrame
+    attempts: pl.DataFrame
+    problems: list[str] = field(default_factory=list)
+
+    @cached_property
+    def steps(self) -> pl.DataFrame:
+        """Recorded training steps of committed levels, read when first asked for."""
+        return self._of_committed(STEPS)
+
+    @cached_property
+    def all_weights(self) -> pl.DataFrame:
+        """The table `weights` of committed levels; large."""
+        return self._of_committed(WEIGHTS)
+
+    def weights(self, run_id: str, level: int) -> NetworkWeights:
+        """A trained network's live weights, by layer.
+
+        Raises:
+            StudyError: the level is not committed, or its file is missing or damaged.
+        """
+        if self.states.filter(run_id=run_id, level=level).is_empty():
+            raise StudyError(f"{self.path} has no level {level} of run {run_id}")
+        if _is_export(self.path):
+            rows = pl.scan_parquet(self.path / "weights.parquet").filter(run_id=run_id, level=level).collect()
+            return network_weights(rows)
+        return read_weights(RunDirectory(self.path), run_id, level)
+
+    def _of_committed(self, table: Table) -> pl.DataFrame:
+        if _is_export(self.path):
+            files = [self.path / f"{table.name}.parquet"]
+        else:
+            directory = RunDirectory(self.path)
+            committed = self.states.select("run_id", "level").iter_rows()
+            files = [
+                path for run_id, level in committed if (path := directory.part(table, run_id, level)).exists()
+            ]
+        frame = _read_files(table, files, self.problems)
+        return _unique(table, frame)
+
+
+def read_study(path: Path | str, plan: Plan | None = None) -> Study:
+    """The study in a run directory or an export.
+
+    Args:
+        path: a run directory, also while a driver writes it, or what --export made.
+        plan: what is wanted; by default what the directory's sweep.json says. The directory of a
+            given plan need not exist yet.
+
+    Raises:
+        StudyError: there is no study at the path, or its sweep.json is damaged.
+    """
+    path = Path(path)
+    if _is_export(path):
+        return _read_export(path)
+    directory = RunDirectory(path)
+    if plan is None:
+        if not directory.sweep_json.exists():
+            raise StudyError(
+                f"{path} is neither a run directory (no sweep.json) nor an export (no runs.parquet)"
+            )
+        plan = directory.read_plan()
+    problems: list[str] = []
+    # `runs` after `states`: a run that ends in between is then not finished in either.
+    states = _unique(STATES, _read_table(directory, STATES, problems))
+    runs = _counting_runs(_read_table(directory, RUNS, problems), states)
+    references = _unique(REFERENCES, _read_table(directory, REFERENCES, problems))
+    attempts = _unique(ATTEMPTS, _read_table(directory, ATTEMPTS, problems)).sort("at", "attempt")
+    problems += _damaged_parts(directory, STEPS) + _damaged_parts(directory, WEIGHTS)
+    problems += _missing_weights(directory, states)
+    references = _with_repository_references(references, problems)
+    runs = _joined_runs(directory, plan, runs, states, references, attempts)
+    joined = _joined_states(states, runs, references)
+    return Study(path, plan.sweep, plan.profile, runs, joined, references, attempts, problems)
+
+
+# --- reading files
+
+
+def _is_export(path: Path) -> bool:
+    return (path / "runs.parquet").exists() and not (path / "sweep.json").exists()
+
+
+def _read_export(path: Path) -> Study:
+    problems: list[str] = []
+    runs = _read_files(RUNS, [path / "runs.parquet"], problems, JOINED_RUNS)
+    states = _read_files(STATES, [path / "states.parquet"], problems, JOINED_STATES)
+    references = _read_files(REFERENCES, [path / "references.parquet"], problems)
+    attempts = _read_files(ATTEMPTS, [path / "attempts.parquet"], problems)
+    provenance = {} if problems else pl.read_parquet_metadata(path / "runs.parquet")
+    sweep, profile = provenance.get("sweep", path.name), provenance.get("profile", "unknown")
+    return Study(path, sweep, profile, runs, states, references, attempts, problems)
+
+
+def _read_table(directory: RunDirectory, table: Table, problems: list[str]) -> pl.DataFrame:
+    return _read_files(table, _parts(directory, table), problems)
+
+
+def _parts(directory: RunDirectory, table: Table) -> list[Path]:
+    return sorted(directory.table(table).glob("*.parquet"))
+
+
+def _schema(columns: Iterable[Column]) -> pl.Schema:
+    arrow = pa.schema([(column.name, column.type) for column in columns])
+    return pl.Schema(pl.from_arrow(arrow.empty_table()).schema)
+
+
+def _read_files(
+    table: Table, files: list[Path], problems: list[str], columns: tuple[Column, ...] | None = None
+) -> pl.DataFrame:
+    """All rows of the files; a column that an older version lacks is null, a damaged file is a problem."""
+    schema = _schema(columns or table.columns)
+    if not files:
+        return pl.DataFrame(schema=schema)
+    try:
+        frame = _read_together(files, schema)
+    except (pl.exceptions.PolarsError, OSError):
+        return _read_one_by_one(table, files, schema, problems)
+    # A file without a key column is not one of ours, though its missing columns read as nulls.
+    foreign = frame.select(pl.any_horizontal(pl.col(table.key).is_null()).any()).item()
+    return _read_one_by_one(table, files, schema, problems) if foreign else frame
+
+
+def _read_together(files: list[Path], schema: pl.Schema) -> pl.DataFrame:
+    scan = pl.scan_parquet(
+        files,
+        schema=schema,
+        missing_columns="insert",
+        extra_columns="ignore",
+        glob=False,
+        hive_partitioning=False,
+    )
+    return scan.collect()
+
+
+def _read_one_by_one(table: Table, files: list[Path], schema: pl.Schema, problems: list[str]) -> pl.DataFrame:
+    frames = [pl.DataFrame(schema=schema)]
+    for path in files:
+        try:
+            found = pl.read_parquet_schema(path)
+            missing = [name for name in table.key if name not in found]
+            if missing:
+                problems.append(
+                    f"{path} is not a file of the table {table.name}: it has no column {missing[0]!r}"
+                )
+                continue
+            frames.append(_read_together([path], schema))
+        except FileNotFoundError:
+            continue  # compaction or an extension replaced it while we read
+        except (pl.exceptions.PolarsError, OSError) as error:
+            if _whole_parquet(path):
+                reason = str(error).splitlines()[0]
+                problems.append(f"{path} does not fit the table {table.name}: {reason}")
+            else:
+                problems.append(_damaged(path))
+    return pl.concat(frames)
+
+
+def _unique(table: Table, frame: pl.DataFrame) -> pl.DataFrame:
+    """One row a key, so that a compaction is never seen half done."""
+    return frame.unique(list(table.key), keep="last", maintain_order=True)
+
+
+def _whole_parquet(path: Path) -> bool:
+    """Whether the file starts and ends as Parquet does; a truncated one doesn't."""
+    with path.open("rb") as file:
+        head = file.read(4)
+        file.seek(0, 2)
+        size = file.tell()
+        if size < 12:
+            return False
+        file.seek(-8, 2)
+        tail = file.read(8)
+    footer = int.from_bytes(tail[:4], "little")
+    return head == tail[4:] == b"PAR1" and footer + 12 <= size
+
+
+def _damaged(path: Path) -> str:
+    return f"{path} is truncated or damaged; remove it or restore it from a copy"
+
+
+def _damaged_parts(directory: RunDirectory, table: Table) -> list[str]:
+    return [_damaged(path) for path in _parts(directory, table) if not _whole_parquet(path)]
+
+
+def _missing_weights(directory: RunDirectory, states: pl.DataFrame) -> list[str]:
+    there = {path.name for path in _parts(directory, WEIGHTS)}
+    return [
+        f"{path} is missing, but level {level} of run {run_id} is committed; restore it, or remove that "
+        f"level's file in tables/{STATES.name} to train it again"
+        for run_id, level in states.select("run_id", "level").iter_rows()
+        if (path := directory.part(WEIGHTS, run_id, level)).name not in there
+    ]
+
+
+def read_weights(directory: RunDirectory, run_id: str, level: int) -> NetworkWeights:
+    """The live weights of a committed level.
+
+    Raises:
+        StudyError: the file is missing or damaged.
+    """
+    path = directory.part(WEIGHTS, run_id, level)
+    try:
+        return network_weights(pl.read_parquet(path, glob=False))
+    except FileNotFoundError:
+        raise StudyError(f"{path} is missing") from None
+    except (pl.exceptions.PolarsError, OSError):
+        raise StudyError(_damaged(path)) from None
+
+
+def network_weights(rows: pl.DataFrame) -> NetworkWeights:
+    """Rows of the table `weights` of one network as arrays, by layer."""
+    return {
+        row["layer"]: LiveWeights(
+            tuple(row["shape"]), np.array(row["indices"], np.int32), np.array(row["values"], np.float64)
+        )
+        for row in rows.iter_rows(named=True)
+    }
+
+
+# --- joining
+
+
+def _counting_runs(runs: pl.DataFrame, states: pl.DataFrame) -> pl.DataFrame:
+    """The row of `runs` that counts for each run.
+
+    A row written just before a kill has no committed last level and doesn't count; a diverged run's
+    has none either and does. Of a trajectory that was extended the longest history counts.
+    """
+    last_level = pl.coalesce("levels", "level", pl.lit(0, pl.Int32))
+    committed = states.select("run_id", "level").with_columns(committed=pl.lit(True))
+    return (
+        runs.with_columns(last_level=last_level)
+        .join(committed, left_on=("run_id", "last_level"), right_on=("run_id", "level"), how="left")
+        .filter(pl.col("committed").fill_null(False) | (pl.col("outcome") == "diverged"))
+        .sort("last_level", "finished_at")
+        .unique("run_id", keep="last", maintain_order=True)
+        .drop("last_level", "committed")
+    )
+
+
+def _joined_runs(
+    directory: RunDirectory,
+    plan: Plan,
+    finished: pl.DataFrame,
+    states: pl.DataFrame,
+    references: pl.DataFrame,
+    attempts: pl.DataFrame,
+) -> pl.DataFrame:
+    """Every planned run with its outcome and status, then finished ones that the plan left behind."""
+    fields = _schema(RUN_FIELDS)
+    trainings = {run_id: job for run_id, job in plan.jobs.items() if not isinstance(job, ReferenceJob)}
+    planned = pl.DataFrame([run_fields(run, plan.sweep) for run in trainings.values()], schema=fields)
+    outcome_columns = [name for name in RUNS.names if name not in fields]
+    planned = planned.join(finished.select("run_id", *outcome_columns), on="run_id", how="left")
+    left_behind = finished.filter(~pl.col("run_id").is_in(planned["run_id"].implode()))
+    runs = pl.concat([planned.select(RUNS.names), left_behind.select(RUNS.names)])
+    done = states.group_by("run_id").agg(levels_done=pl.len().cast(pl.Int32))
+    runs = (
+        runs.join(done, on="run_id", how="left")
+        .with_columns(
+            pl.col("levels_done").fill_null(0),
+            levels_wanted=pl.coalesce("levels", pl.lit(1, pl.Int32)),
+            planned=pl.col("run_id").is_in(planned["run_id"].implode()),
+        )
+        .join(_statuses(directory, plan, finished, states, references, attempts), on="run_id", how="left")
+        .with_columns(status=pl.coalesce("status", "outcome"))
+        .with_columns(
+            status=pl.when((pl.col("status") == "done") & (pl.col("numerics_version") < NUMERICS_VERSION))
+            .then(pl.lit("stale"))
+            .otherwise("status")
+        )
+    )
+    return _with_clusters(runs).select(_schema(JOINED_RUNS).names())
+
+
+def _with_clusters(runs: pl.DataFrame) -> pl.DataFrame:
+    parents = runs.select(parent_run_id="run_id", grandparent="parent_run_id")
+    kind, own, parent = pl.col("kind"), pl.col("run_id"), pl.col("parent_run_id")
+    return (
+        runs.join(parents, on="parent_run_id", how="left")
+        .with_columns(
+            trajectory_run_id=pl.when(kind == "trajectory").then(own).when(kind == "ticket").then(parent),
+            dense_run_id=pl.when(kind == "dense")
+            .then(own)
+            .when(kind == "trajectory")
+            .then(parent)
+            .otherwise("grandparent"),
+        )
+        .drop("grandparent")
+    )
+
+
+def committed_units(plan: Plan, states: pl.DataFrame, references: pl.DataFrame) -> set[Unit]:
+    """Units whose result is in the tables."""
+    done = {Unit(run_id, level) for run_id, level in states.select("run_id", "level").iter_rows()}
+    known = set(references.select("hamiltonian", "hamiltonian_parameters", "method").iter_rows())
+    for run_id, job in plan.jobs.items():
+        if isinstance(job, ReferenceJob):
+            key = (job.hamiltonian.kind, job.hamiltonian.parameters_json, job.method)
+            done |= {Unit(run_id, 0)} if key in known else set()
+    return done
+
+
+def schedule_of(
+    plan: Plan,
+    runs: pl.DataFrame,
+    states: pl.DataFrame,
+    references: pl.DataFrame,
+    attempts: pl.DataFrame,
+    seconds: Callable[[Unit, Job], float] = lambda unit, job: 1.0,
+    since: datetime | None = None,
+) -> Schedule:
+    """Where every unit of a plan stands, from a study's tables.
+
+    Args:
+        seconds: estimated time of a unit.
+        since: failures before this time have another chance; None: all of them stand.
+    """
+    diverged = runs.filter(outcome="diverged")["run_id"].to_list()
+    done = committed_units(plan, states, references)
+    return Schedule(plan, seconds, done, diverged, failed_units(attempts, since))
+
+
+def failed_units(attempts: pl.DataFrame, since: datetime | None = None) -> set[Unit]:
+    """Units that were given up: a bug, or a slot lost too often."""
+    counted = attempts if since is None else attempts.filter(pl.col("at") >= since)
+    failures = counted.group_by("run_id", "level").agg(
+        given_up=(pl.col("error_class") != "actor_lost").any() | (pl.len() >= MOST_ATTEMPTS)
+    )
+    return {Unit(run_id, level) for run_id, level, given_up in failures.iter_rows() if given_up}
+
+
+def _statuses(
+    directory: RunDirectory,
+    plan: Plan,
+    finished: pl.DataFrame,
+    states: pl.DataFrame,
+    references: pl.DataFrame,
+    attempts: pl.DataFrame,
+) -> pl.DataFrame:
+    """run_id, status, blocked_by and reason of every run of the plan, from the files alone."""
+    holder = directory.holder()
+    since = holder.since if holder else None
+    diverged = finished.filter(outcome="diverged")
+    schedule = schedule_of(plan, finished, states, references, attempts, since=since)
+    reasons = dict(attempts.sort("at").select("run_id", "message").iter_rows())
+    reasons |= dict(diverged.select("run_id", "outcome_reason").iter_rows())
+    running = _running_units(directory, since.timestamp()) if since else set()
+    rows = []
+    for run_id, job in plan.jobs.items():
+        status, cause = run_states(schedule, run_id)
+        if status == "ready" and any(unit in running for unit in units_of(run_id, job)):
+            status = "running"
+        reason = reasons.get(run_id) if status in ("failed", "diverged") else None
+        rows.append((run_id, status, cause, f"blocked by {cause}" if cause else reason))
+    schema = dict.fromkeys(("run_id", "status", "blocked_by", "reason"), pl.String)
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def _running_units(directory: RunDirectory, since: float) -> set[Unit]:
+    """Units with a checkpoint newer than their driver's start."""
+    units = set()
+    for path in directory.checkpoints.glob("*.npz"):
+        try:
+            if path.stat().st_mtime >= since:
+                run_id, level, *_ = path.name.split(".")
+                units.add(Unit(run_id, int(level)))
+        except FileNotFoundError:
+            continue  # replaced while we looked
+    return units
+
+
+def _with_repository_references(references: pl.DataFrame, problems: list[str]) -> pl.DataFrame:
+    """The study's own references and the repository's; the most trusted of a Hamiltonian first."""
+    if REPOSITORY_REFERENCES.exists():
+        shared = _read_files(REFERENCES, [REPOSITORY_REFERENCES], problems)
+        references = pl.concat([references, shared]).unique(
+            list(REFERENCES.key), keep="first", maintain_order=True
+        )
+    order = pl.col("method").replace_strict(
+        {method: rank for rank, method in enumerate(_REFERENCE_METHODS)}, default=len(_REFERENCE_METHODS)
+    )
+    return references.sort("hamiltonian", "side", "field", order)
+
+
+def _joined_states(states: pl.DataFrame, runs: pl.DataFrame, references: pl.DataFrame) -> pl.DataFrame:
+    of_run = runs.select(
+        "run_id", *(c.name for c in _RUN_COLUMNS_OF_STATES), *(column.name for column in _CLUSTERS)
+    )
+    hamiltonian = ["hamiltonian", "hamiltonian_parameters"]
+    best = references.unique(hamiltonian, keep="first", maintain_order=True).select(
+        *hamiltonian,
+        reference_energy="energy",
+        reference_energy_error="energy_error",
+        reference_method="method",
+    )
+    difference = pl.col("energy") - pl.col("reference_energy")
+    error = (pl.col("energy_error").pow(2) + pl.col("reference_energy_error").fill_null(0).pow(2)).sqrt()
+    scale = pl.col("reference_energy").abs()
+    return (
+        states.join(of_run, on="run_id")
+        .join(best, on=hamiltonian, how="left")
+        .with_columns(
+            relative_error=difference / scale,
+            relative_error_error=error / scale,
+            error_per_spin=difference / pl.col("sites"),
+            error_per_spin_error=error / pl.col("sites"),
+        )
+        .select(_schema(JOINED_STATES).names())
+        .sort("kind", "side", "run_id", "level")
+    )
