@@ -47,7 +47,7 @@ class TransverseFieldIsing(Config):
 
     kind: Literal["tfim"] = "tfim"
     side: int = Field(ge=2, le=32, description="linear size L of the L × L lattice")
-    field: float = Field(ge=0, description="transverse field h in units of J")
+    field: float = Field(gt=0, description="transverse field h in units of J; at 0 nothing flips")
     coupling: float = Field(default=1.0, gt=0, description="J, the unit of energy")
     boundary: Literal["open", "periodic"] = "open"
 

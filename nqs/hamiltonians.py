@@ -60,7 +60,11 @@ def compile_flip_form(operator) -> FlipForm:
         ValueError: a flip has a complex, positive or spin-dependent coefficient; the sentence names
             the Pauli string.
     """
-    strings = operator.to_local_operator().to_pauli_strings()
+    import netket as nk
+
+    strings = operator
+    if not isinstance(operator, (nk.operator.PauliStringsNumba, nk.operator.PauliStringsJax)):
+        strings = operator.to_local_operator().to_pauli_strings()
     sites = operator.hilbert.size
     diagonal, flips = [], []
     for string, weight in zip(strings.operators, np.asarray(strings.weights), strict=True):

@@ -62,7 +62,7 @@ def live_bucket(live: int, samples: int) -> int | None:
     """Padded length of the live vector, or None where solving in samples is the smaller problem."""
     if live > samples:
         return None
-    return min((b for b in LIVE_BUCKETS if b >= live), default=samples)
+    return min(b for b in (*LIVE_BUCKETS, samples) if live <= b <= samples)
 
 
 def row_layout(shape: tuple[int, int], indices: np.ndarray) -> RowLayout:

@@ -1,6 +1,6 @@
 """Metropolis chains of |ψ|², one persistent chain a sample, with the chain axis as the vector axis.
 
-A sweep is N proposals of single flips and one proposal to flip all spins. All chains try the same random
+A sweep is N proposals of single flips and one of flipping all spins. All chains try the same random
 site in a proposal: each single-site kernel keeps |ψ|², so, given any site sequence, independent
 stationary chains stay independent and stationary. A random site, not a fixed order: with a fixed order
 Metropolis acceptance is not ergodic where everything is accepted.
@@ -106,18 +106,19 @@ def _sweep(key, chains, propose, log_psi):
     thresholds = -jax.random.exponential(for_thresholds, (sites, count), dtype)
     carry = (chains, log_psi, jnp.zeros((), dtype))
     (chains, _, accepted), _ = jax.lax.scan(propose, carry, (tried, thresholds))
-    chains = flip_all(chains, -jax.random.exponential(for_flip, (count,), dtype))
+    chains = flip_all(chains, jax.random.logistic(for_flip, (count,), dtype))
     return chains, SweepInfo(accepted / sites)
 
 
 def flip_all(chains: Chains, thresholds: Array) -> Chains:
-    """Propose to flip all spins of each chain: θ → −θ, and log ψ changes by −Σ θ exactly.
+    """Draw each chain's overall sign from the pair (s, −s): θ → −θ, and log ψ changes by −Σ θ exactly.
 
     Without it chains freeze in the ferromagnet, where single flips do not cross between the two
-    magnetisations.
+    magnetisations. Heat bath, not Metropolis: that would flip a symmetric state with certainty, and the
+    sign would alternate from sweep to sweep instead of being drawn anew.
 
     Args:
-        thresholds: (chains,) log-uniform numbers.
+        thresholds: (chains,) logistic numbers, log(u / (1 − u)) of a uniform u.
     """
     sign = jnp.where(thresholds < -2 * chains.theta.sum(0), -1, 1).astype(chains.theta.dtype)
     return Chains(chains.spins * sign, chains.theta * sign)

@@ -1,0 +1,55 @@
+"""Lanczos in the flip-even sector against dense diagonalisation and free fermions."""
+
+import numpy as np
+import pytest
+
+from nqs.config import TransverseFieldIsing
+from nqs.exact_diagonalization import ground_state_energy, reference_energy
+from nqs.hamiltonians import FlipForm, flip_form
+from tests.nqs.oracles import ising_matrix
+
+
+@pytest.mark.parametrize("field", [0.1, 3.04438, 6.0])
+@pytest.mark.parametrize("side, boundary", [(2, "open"), (3, "open"), (3, "periodic")])
+def test_the_energy_is_the_lowest_eigenvalue_of_the_full_matrix(side, boundary, field):
+    hamiltonian = TransverseFieldIsing(side=side, field=field, boundary=boundary)
+    expected = np.linalg.eigvalsh(ising_matrix(side, field, periodic=boundary == "periodic"))[0]
+    row = reference_energy(hamiltonian)
+    assert row["energy"] == pytest.approx(expected, abs=1e-11)
+    assert abs(row["energy"] - expected) <= row["energy_error"] + 1e-12
+    assert row["hamiltonian_parameters"] == hamiltonian.parameters_json
+
+
+def test_an_open_chain_has_the_free_fermion_energy():
+    """16 spins: E = −Σ ε_k, with ε_k the singular values of the bidiagonal matrix of h and J (Pfeuty 1970)."""
+    sites, field = 16, 0.8
+    modes = np.linalg.svd(field * np.eye(sites) + np.eye(sites, k=1), compute_uv=False)
+    bonds = np.stack([np.arange(sites - 1), np.arange(1, sites)], axis=1)
+    form = FlipForm(-np.ones(sites - 1), bonds, np.full(sites, -field), np.arange(sites)[:, None])
+    energy, bound = ground_state_energy(form, sites)
+    assert energy == pytest.approx(-modes.sum(), abs=1e-11)
+    assert bound < 1e-8
+
+
+def test_sixteen_sites_on_the_square_agree_with_a_library_solver():
+    """SciPy's restarted Lanczos on a sparse matrix of all 2^16 states."""
+    from scipy.sparse import csr_matrix
+    from scipy.sparse.linalg import eigsh
+
+    from tests.nqs.oracles import square_bonds
+
+    configurations = np.arange(1 << 16)
+    spins = 1 - 2 * (configurations[:, None] >> np.arange(16) & 1)
+    diagonal = -sum(spins[:, a] * spins[:, b] for a, b in square_bonds(4, periodic=False)).astype(float)
+    rows = np.concatenate([configurations] * 17)
+    columns = np.concatenate([configurations] + [configurations ^ (1 << site) for site in range(16)])
+    values = np.concatenate([diagonal, np.full(16 << 16, -3.04438)])
+    expected = eigsh(csr_matrix((values, (rows, columns))), k=1, which="SA")[0][0]
+    energy, _ = ground_state_energy(flip_form(TransverseFieldIsing(side=4, field=3.04438)), 16)
+    assert energy == pytest.approx(expected, abs=1e-10)
+
+
+def test_a_term_outside_the_sector_is_refused():
+    field_along_z = FlipForm(np.ones(1), np.zeros((1, 1), int), -np.ones(3), np.arange(3)[:, None])
+    with pytest.raises(ValueError, match="breaks the flip of all spins"):
+        ground_state_energy(field_along_z, 3)

@@ -1,0 +1,148 @@
+"""Training histories: exact resumption, what each kind starts from, and divergence as a value."""
+
+import numpy as np
+import pytest
+
+from nqs import runs
+from nqs.config import DenseRun, FeedForward, Measurement, TicketRun, Training, TrajectoryRun, TransverseFieldIsing
+from nqs.pruning import prune_by_magnitude
+from nqs.tasks import Task
+
+MEASUREMENT = Measurement(sweeps=6, equilibration_sweeps=4)
+LONG = 1e9
+
+
+def dense_run(**training):
+    return DenseRun(
+        hamiltonian=TransverseFieldIsing(side=3, field=3.04438),
+        network=FeedForward(width_per_spin=2),
+        training=Training(samples=64, **training),
+        steps=130,
+        replicate=0,
+    )
+
+
+def trajectory_of(dense, levels=3):
+    return TrajectoryRun(parent=dense, method="imp_wr", pruning_ratio=0.3, steps_per_level=120, levels=levels)
+
+
+@pytest.fixture(scope="module")
+def history():
+    """A dense run and three levels, undisturbed."""
+    dense = dense_run()
+    trajectory = trajectory_of(dense)
+    outcomes = [runs.advance(Task(dense, 0, MEASUREMENT), LONG)]
+    for level in (1, 2, 3):
+        last = outcomes[-1]
+        task = Task(
+            trajectory,
+            level,
+            MEASUREMENT,
+            rewind=outcomes[0].weights,
+            previous=last.weights,
+            checkpoint=last.checkpoint,
+        )
+        outcomes.append(runs.advance(task, LONG))
+    return trajectory, outcomes
+
+
+def equal(left, right):
+    for name in left.state:
+        if name != "wall_seconds":
+            assert left.state[name] == right.state[name], name
+    for name in left.steps_rows:
+        np.testing.assert_array_equal(left.steps_rows[name], right.steps_rows[name])
+    for layer in left.weights:
+        np.testing.assert_array_equal(left.weights[layer].indices, right.weights[layer].indices)
+        np.testing.assert_array_equal(left.weights[layer].values, right.weights[layer].values)
+
+
+def test_a_level_cut_in_pieces_equals_an_undisturbed_one_bit_for_bit(history):
+    trajectory, outcomes = history
+    inputs = {"rewind": outcomes[0].weights, "previous": outcomes[1].weights}
+    outcome = runs.advance(Task(trajectory, 2, MEASUREMENT, checkpoint=outcomes[1].checkpoint, **inputs), 0)
+    assert (outcome.step, outcome.finished) == (100, False)
+    while not outcome.finished:
+        outcome = runs.advance(Task(trajectory, 2, MEASUREMENT, checkpoint=outcome.checkpoint, **inputs), 0)
+    equal(outcome, outcomes[2])
+    # The last checkpoint leads to the same rows again: a crash before they were committed costs nothing.
+    again = runs.advance(Task(trajectory, 2, MEASUREMENT, checkpoint=outcome.checkpoint, **inputs), LONG)
+    equal(again, outcomes[2])
+
+
+def test_each_level_keeps_the_largest_weights_of_the_level_before(history):
+    trajectory, outcomes = history
+    for level in (1, 2, 3):
+        before, after = outcomes[level - 1].weights["hidden"], outcomes[level].weights["hidden"]
+        kept = prune_by_magnitude(before.indices, before.values, 0.3)
+        np.testing.assert_array_equal(after.indices, kept)
+        assert outcomes[level].state["remaining"] == trajectory.remaining(level) == len(kept)
+
+
+def test_a_level_starts_from_the_rewind_point_and_not_from_the_level_before(history):
+    trajectory, outcomes = history
+    inputs = {"rewind": outcomes[0].weights, "previous": outcomes[2].weights}
+    task = Task(trajectory, 3, MEASUREMENT, checkpoint=outcomes[2].checkpoint, **inputs)
+    indices, values = runs._starting_network(task, (9, 18))
+    full = np.zeros(162)
+    full[outcomes[0].weights["hidden"].indices] = outcomes[0].weights["hidden"].values
+    np.testing.assert_array_equal(values, full[indices])
+    trained = outcomes[2].weights["hidden"]
+    assert not np.any(values == trained.values[np.searchsorted(trained.indices, indices)])
+
+
+def test_tickets_start_from_what_their_variant_says(history):
+    trajectory, outcomes = history
+    masked = outcomes[2].weights
+
+    def start(variant, replicate):
+        ticket = TicketRun(parent=trajectory, level=2, variant=variant, steps=5, replicate=replicate)
+        return runs._starting_network(Task(ticket, 2, MEASUREMENT, masked=masked), (9, 18))
+
+    initial = runs._starting_network(Task(trajectory.dense, 0, MEASUREMENT), (9, 18))[1]
+    mask = masked["hidden"].indices
+    for replicate in (0, 1):
+        indices, values = start("init_imp", replicate)
+        np.testing.assert_array_equal(indices, mask)
+        np.testing.assert_array_equal(values, initial[mask])
+    first, second = start("rand_imp", 0), start("rand_imp", 1)
+    np.testing.assert_array_equal(first[0], mask)
+    assert not np.any(first[1] == second[1]) and not np.any(first[1] == initial[mask])
+    assert first[1].std() == pytest.approx(0.01, rel=0.4)
+    first, second = start("init_rand", 0), start("init_rand", 1)
+    assert len(first[0]) == len(second[0]) == len(mask)
+    assert set(first[0]) != set(second[0]) and set(first[0]) != set(mask)
+    np.testing.assert_array_equal(first[1], initial[first[0]])
+
+
+def test_replicates_of_a_ticket_differ_in_their_chains(history):
+    trajectory, outcomes = history
+
+    def energies(replicate):
+        ticket = TicketRun(parent=trajectory, level=1, variant="init_imp", steps=3, replicate=replicate)
+        outcome = runs.advance(Task(ticket, 1, MEASUREMENT, masked=outcomes[1].weights), LONG)
+        assert outcome.state["fidelity"] is None
+        return outcome.steps_rows["energy"]
+
+    assert not np.any(energies(0) == energies(1))
+
+
+def test_training_lowers_the_energy_towards_the_exact_one(history):
+    _, outcomes = history
+    # Ground state by exact diagonalisation, tests/nqs/test_exact_diagonalization.py.
+    exact = -28.455559567670
+    assert 0 < (outcomes[0].state["energy"] - exact) / -exact < 2e-3
+    assert outcomes[0].steps_rows["energy"][0] > exact + 1
+
+
+def test_a_training_that_blows_up_is_an_outcome_with_its_sentence():
+    outcome = runs.advance(Task(dense_run(learning_rate=1e300), 0, MEASUREMENT), LONG)
+    assert not outcome.finished and outcome.state is None
+    assert "at step" in outcome.diverged and "level 0" in outcome.diverged
+    assert outcome.step < 130
+
+
+def test_the_record_thins_by_the_stated_rule(history):
+    _, outcomes = history
+    expected = [*range(1, 101), 110, 120, 130]
+    np.testing.assert_array_equal(outcomes[0].steps_rows["step"], expected)
