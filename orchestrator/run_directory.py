@@ -202,13 +202,11 @@ class RunDirectory:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(staged, path)
+            _sync_directory(path.parent)
+        except OSError as error:
+            raise StudyError(f"{path} cannot be written: {error.strerror}") from None
         finally:
             staged.unlink(missing_ok=True)
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
 
     # --- checkpoints
 
@@ -229,10 +227,9 @@ class RunDirectory:
         Raises:
             StudyError: another driver has it.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        self.staging.mkdir(exist_ok=True)
         lock = FileLock(self._lock_file)
         try:
+            self.staging.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=_LOCK_PATIENCE_SECONDS)
         except Timeout:
             holder = self._recorded_holder()
@@ -242,6 +239,8 @@ class RunDirectory:
                 else ""
             )
             raise StudyError(f"{self.path} is in use by another driver{who}") from None
+        except OSError as error:
+            raise StudyError(f"{self.path} cannot be written: {error.strerror}") from None
         try:
             holder = Holder(os.getpid(), socket.gethostname(), datetime.now(UTC))
             record = {"pid": holder.pid, "host": holder.host, "since": holder.since.isoformat()}
@@ -271,6 +270,14 @@ class RunDirectory:
             return Holder(int(record["pid"]), str(record["host"]), datetime.fromisoformat(record["since"]))
         except (OSError, ValueError, KeyError, TypeError):
             return None
+
+
+def _sync_directory(path: Path) -> None:
+    directory = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
 
 
 def weights_rows(run_id: str, level: int, weights: NetworkWeights) -> list[dict]:

@@ -132,6 +132,19 @@ class Schedule:
     def state(self, unit: Unit) -> State:
         return self._states[unit]
 
+    @property
+    def states(self) -> dict[Unit, State]:
+        """Every unit's state, parents first."""
+        return {unit: self._states[unit] for unit in self._order}
+
+    def longest_chain(self, seconds: dict[Unit, float]) -> float:
+        """Time of the longest series of the given units."""
+        chains: dict[Unit, float] = {}
+        for unit in self._order:
+            if unit in seconds:
+                chains[unit] = seconds[unit] + chains.get(self._before[unit], 0.0)
+        return max(chains.values(), default=0.0)
+
     def blocked_by(self, unit: Unit) -> str | None:
         """The run whose end blocks this unit: the first cause, not the next link of the chain."""
         return self._cause.get(unit)
@@ -141,16 +154,11 @@ class Schedule:
         """Units that are not done and can still run, parents first."""
         return [unit for unit in self._order if self._states[unit] in ("ready", "running", "waiting")]
 
-    @property
-    def order(self) -> list[Unit]:
-        """The missing units as one slot would take them."""
-        rehearsal = copy.copy(self)
-        rehearsal._states, rehearsal._heap = dict(self._states), list(self._heap)
-        taken = []
-        while (unit := rehearsal.take()) is not None:
-            taken.append(unit)
-            rehearsal.complete(unit)
-        return taken
+    def copy(self) -> Schedule:
+        """A schedule that can be played through without touching this one."""
+        other = copy.copy(self)
+        other._states, other._cause, other._heap = dict(self._states), dict(self._cause), list(self._heap)
+        return other
 
     # --- what happened
 
@@ -200,3 +208,28 @@ def run_states(schedule: Schedule, run_id: str) -> tuple[State, str | None]:
             cause = schedule.blocked_by(unit) if state == "blocked" else None
             return state, cause
     return "done", None
+
+
+class Rehearsal(NamedTuple):
+    """A unit's place in a schedule played through with estimated times, in seconds from now."""
+
+    unit: Unit
+    start: float
+    end: float
+
+
+def rehearse(schedule: Schedule, slots: int) -> list[Rehearsal]:
+    """What would run and when, on so many slots, if the estimates held; in order of start."""
+    schedule = schedule.copy()
+    running: list[tuple[float, int, Unit]] = []
+    played: list[Rehearsal] = []
+    now = 0.0
+    while True:
+        while len(running) < slots and (unit := schedule.take()) is not None:
+            end = now + schedule.seconds[unit]
+            played.append(Rehearsal(unit, now, end))
+            heapq.heappush(running, (end, len(played), unit))
+        if not running:
+            return played
+        now, _, unit = heapq.heappop(running)
+        schedule.complete(unit)

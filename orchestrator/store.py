@@ -344,8 +344,7 @@ def _joined_runs(
     fields = _schema(RUN_FIELDS)
     trainings = {run_id: job for run_id, job in plan.jobs.items() if not isinstance(job, ReferenceJob)}
     planned = pl.DataFrame([run_fields(run, plan.sweep) for run in trainings.values()], schema=fields)
-    outcome_columns = [name for name in RUNS.names if name not in fields]
-    planned = planned.join(finished.select("run_id", *outcome_columns), on="run_id", how="left")
+    planned = planned.join(_outcomes(planned, finished), on="run_id", how="left")
     left_behind = finished.filter(~pl.col("run_id").is_in(planned["run_id"].implode()))
     runs = pl.concat([planned.select(RUNS.names), left_behind.select(RUNS.names)])
     done = states.group_by("run_id").agg(levels_done=pl.len().cast(pl.Int32))
@@ -365,6 +364,17 @@ def _joined_runs(
         )
     )
     return _with_clusters(runs).select(_schema(JOINED_RUNS).names())
+
+
+def _outcomes(planned: pl.DataFrame, finished: pl.DataFrame) -> pl.DataFrame:
+    """The outcome columns of the runs that are finished as planned; one that is extended isn't."""
+    wanted = planned.select("run_id", levels_wanted="levels")
+    ended = (pl.col("outcome") == "diverged") | (pl.col("levels") >= pl.col("levels_wanted")).fill_null(True)
+    return (
+        finished.join(wanted, on="run_id")
+        .filter(ended)
+        .select("run_id", *(name for name in RUNS.names if name not in planned.columns))
+    )
 
 
 def _with_clusters(runs: pl.DataFrame) -> pl.DataFrame:

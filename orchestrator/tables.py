@@ -229,5 +229,3 @@ def run_fields(run: Run, sweep: str) -> dict:
         "learning_rate": training.learning_rate,
         "diagonal_shift": training.diagonal_shift,
     }
-
-

@@ -1,0 +1,301 @@
+"""The command line: `python -m orchestrator SWEEP.py` runs a study or goes on with it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from orchestrator.plan import DEFAULT_PROFILE, Plan, SweepError, load_plan
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from orchestrator.actors import Engine
+    from orchestrator.loop import Loop
+    from orchestrator.run_directory import RunDirectory
+    from orchestrator.schedule import Schedule
+
+PROGRAM = "python -m orchestrator"
+DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
+
+
+class _Parser(argparse.ArgumentParser):
+    """Refuses in one sentence, without the usage."""
+
+    def error(self, message: str):
+        self.exit(REFUSED, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def _positive(text: str) -> int:
+    number = int(text) if text.isdecimal() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"is {text!r}; allowed: a whole number, at least 1")
+    return number
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"is {text!r}; allowed: a whole number, at least 0")
+    return int(text)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog=PROGRAM,
+        allow_abbrev=False,
+        description="Run a sweep, or go on with it: the same command again does only what is missing. Runs "
+        "that failed are tried again.",
+        epilog="Exit code 0: all is done (runs that diverged count as done, and are reported); 1: failures "
+        "remain; 2: bad use or a bad sweep file; 130: interrupted, and the same command goes on.",
+    )
+    parser.add_argument("sweep", metavar="SWEEP.py", type=Path, help="The file that declares the sweep.")
+    parser.add_argument(
+        "--profile",
+        metavar="NAME",
+        default=DEFAULT_PROFILE,
+        help=f"A scale that the sweep file declares. Default: {DEFAULT_PROFILE}.",
+    )
+    parser.add_argument(
+        "--out", metavar="DIR", type=Path, help="The run directory. Default: runs/<sweep name>-<profile>."
+    )
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument(
+        "--plan",
+        action="store_true",
+        help="Say what would run, why, in which order and for how long; train nothing.",
+    )
+    instead.add_argument(
+        "--status", action="store_true", help="Say how many runs wait, run, are done, diverged or failed."
+    )
+    instead.add_argument(
+        "--export",
+        metavar="DIR",
+        type=Path,
+        help="Write joined, documented Parquet tables of what is there, one file a table.",
+    )
+    parser.add_argument("--json", action="store_true", help="With --status: as JSON, for programs.")
+    parser.add_argument(
+        "--executor",
+        choices=("ray", "inline"),
+        default="ray",
+        help="Where trainings run: in ray actors, or one after another in this process. Default: ray.",
+    )
+    parser.add_argument(
+        "--gpus", metavar="N", type=_count, help="GPUs to use, a slot each. Default: all; 0: CPU cores."
+    )
+    parser.add_argument(
+        "--cpus-per-slot", metavar="N", type=_positive, default=1, help="Cores of each CPU slot. Default: 1."
+    )
+    return parser
+
+
+def main(arguments: list[str] | None = None, engine: Engine | None = None) -> int:
+    """Do what the command line says; the exit code.
+
+    Args:
+        engine: the training to call instead of the real one.
+    """
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.json and not options.status:
+        parser.error("argument --json: only with --status")
+    try:
+        plan = load_plan(options.sweep, options.profile)
+        out = options.out or Path("runs") / f"{plan.sweep}-{plan.profile}"
+        return _do(options, plan, out, engine)
+    except SweepError as error:
+        return _refuse(error)
+
+
+def _do(options: argparse.Namespace, plan: Plan, out: Path, engine: Engine | None) -> int:
+    # After the sweep file is known to be good: these take longer to import than it takes to read.
+    from orchestrator.run_directory import RunDirectory, StudyError
+
+    try:
+        directory = RunDirectory(out)
+        exists = directory.belongs_to(plan)
+        if options.plan:
+            return _show_plan(options, plan, out)
+        if options.status:
+            return _show_status(options, plan, out)
+        if options.export:
+            if not exists:
+                raise StudyError(f"{out} has no results to export yet")
+            return _export(options, plan, out)
+        return _run(options, plan, directory, engine)
+    except StudyError as error:
+        return _refuse(error)
+
+
+def _refuse(sentence: object) -> int:
+    print(sentence, file=sys.stderr)
+    return REFUSED
+
+
+def _report_problems(problems: list[str]) -> int:
+    for problem in problems:
+        _refuse(problem)
+    return REFUSED if problems else DONE
+
+
+def _standing(plan: Plan, out: Path, since=None):
+    """The study, its costs and its schedule."""
+    from orchestrator.costs import CostModel
+    from orchestrator.store import read_study, schedule_of
+
+    study = read_study(out, plan)
+    costs = CostModel.of(plan, study.states)
+    schedule = schedule_of(
+        plan, study.runs, study.states, study.references, study.attempts, costs.seconds, since
+    )
+    return study, costs, schedule
+
+
+def _show_plan(options: argparse.Namespace, plan: Plan, out: Path) -> int:
+    from datetime import UTC, datetime
+
+    from orchestrator.reports import print_plan
+
+    # Failures have another chance on the next start, so the plan has them.
+    study, costs, schedule = _standing(plan, out, since=datetime.now(UTC))
+    print_plan(_console(), plan, study, schedule, costs, _slots(options))
+    return _report_problems(study.problems)
+
+
+def _slots(options: argparse.Namespace) -> int:
+    from orchestrator.actors import cpu_slots
+
+    if options.executor == "inline":
+        return 1
+    try:
+        return options.gpus or len(cpu_slots(options.cpus_per_slot))
+    except ValueError as error:
+        raise SweepError(str(error)) from None
+
+
+def _show_status(options: argparse.Namespace, plan: Plan, out: Path) -> int:
+    from orchestrator.reports import print_status, status_data
+
+    study, costs, schedule = _standing(plan, out)
+    status = status_data(plan, study, schedule, costs)
+    if options.json:
+        print(json.dumps(status, indent=1))
+    else:
+        print_status(_console(), status)
+    return _report_problems(study.problems)
+
+
+def _export(options: argparse.Namespace, plan: Plan, out: Path) -> int:
+    from orchestrator.export import export_study
+    from orchestrator.store import read_study
+
+    study = read_study(out, plan)
+    if study.problems:
+        return _report_problems(study.problems)
+    written = export_study(study, options.export)
+    print(f"wrote {len(written)} files to {options.export}, described in {written[-1]}")
+    return DONE
+
+
+def _run(options: argparse.Namespace, plan: Plan, directory: RunDirectory, engine: Engine | None) -> int:
+    started = time.monotonic()
+    slots = _slots(options)
+    with directory.lock() as holder, _Signals() as signals:
+        study, costs, schedule = _standing(plan, directory.path, holder.since)
+        if study.problems:
+            return _report_problems(study.problems)
+        directory.prepare()
+        directory.write_plan(plan)
+        if schedule.finished:
+            print(f"Nothing is missing of {plan.sweep}, profile {plan.profile}.")
+            return _finish(plan, directory, schedule, started)
+        from orchestrator.loop import Loop
+        from orchestrator.progress import Progress
+
+        with Progress(_console()) as progress:
+            loop = Loop(plan, directory, study, costs, progress, holder.since, signals.received)
+            progress.note(f"{len(schedule.missing)} units to do on {slots} slot{"s" if slots > 1 else ""}, in {directory.path}")
+            _work(options, loop, signals, engine)
+    if signals.received():
+        command = shlex.join(["python", "-m", "orchestrator", *sys.argv[1:]])
+        print(f"interrupted; all that was committed is kept, and the same command goes on: {command}")
+        return INTERRUPTED
+    return _finish(plan, directory, loop.schedule, started)
+
+
+def _work(options: argparse.Namespace, loop: Loop, signals: _Signals, engine: Engine | None) -> None:
+    from orchestrator.actors import ENGINE, InlineExecutor, RayExecutor
+
+    engine = engine or ENGINE
+    if options.executor == "inline":
+        executor = InlineExecutor(options.cpus_per_slot, engine)
+    else:
+        executor = RayExecutor(options.gpus, options.cpus_per_slot, engine)
+        # ray.init puts its own handlers in place of ours.
+        signals.install()
+    try:
+        loop.run(executor)
+    finally:
+        executor.close()
+
+
+def _finish(plan: Plan, directory: RunDirectory, schedule: Schedule, started: float) -> int:
+    from orchestrator.reports import print_summary
+    from orchestrator.store import read_study
+
+    console = _console()
+    study = read_study(directory.path, plan)
+    print_summary(console, study, schedule, time.monotonic() - started)
+    app = shlex.join(["streamlit", "run", "explorer/app.py", "--", str(directory.path)])
+    console.print(f"open it: {app}", highlight=False, soft_wrap=True)
+    return FAILED if "failed" in schedule.states.values() else DONE
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    # Without a terminal there is no width to fit.
+    return Console() if sys.stdout.isatty() else Console(width=200)
+
+
+class _Signals:
+    """Turns SIGINT and SIGTERM into a flag, so that the loop ends between two writes.
+
+    The second signal ends the process at once, which loses no more than a kill does.
+    """
+
+    def __init__(self):
+        self._received = False
+        self._before = {}
+
+    def __enter__(self) -> Self:
+        self._before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        self.install()
+        return self
+
+    def __exit__(self, *_) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def install(self) -> None:
+        if not self._received:
+            for number in self._before:
+                signal.signal(number, self._receive)
+
+    def received(self) -> bool:
+        return self._received
+
+    def _receive(self, number, frame) -> None:
+        self._received = True
+        for each in self._before:
+            signal.signal(each, signal.SIG_DFL)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

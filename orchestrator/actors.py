@@ -1,0 +1,279 @@
+"""Where tasks run: slots, the worker that a slot's process has, and the executors that feed them.
+
+The only place that imports ray, and the only way from the driver to the training, which is imported
+when the first task comes.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from nqs.config import Hamiltonian, ReferenceJob
+from nqs.tasks import Outcome, Task
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+_CACHE_BYTES = 2 * 1024**3
+# Tasks and outcomes are a few MB; without a cap ray claims a third of the memory.
+_OBJECT_STORE_BYTES = 256 * 1024**2
+
+
+@dataclass(frozen=True)
+class Slot:
+    """What one worker owns: a GPU, or some CPU cores.
+
+    Attributes:
+        cores: the cores it is bound to; empty where it isn't bound.
+        threads: for the worker's products; 0 where a GPU does them.
+    """
+
+    index: int
+    cores: tuple[int, ...] = ()
+    threads: int = 1
+
+    @property
+    def name(self) -> str:
+        return f"cpu {self.index}" if self.threads else f"gpu {self.index}"
+
+
+class Failure(NamedTuple):
+    """A task that ended without a result.
+
+    Attributes:
+        error_class: `bug`, or `actor_lost` where the process is gone and another try may succeed.
+        message: first line of the error, and where it happened.
+        traceback: for the run's log.
+    """
+
+    error_class: str
+    message: str
+    traceback: str
+
+
+class Engine(NamedTuple):
+    """The training that workers call."""
+
+    advance: Callable[[Task, float], Outcome]
+    reference_energy: Callable[[Hamiltonian], dict]
+
+
+def _advance(task: Task, seconds: float) -> Outcome:
+    from nqs.runs import advance
+
+    return advance(task, seconds)
+
+
+def _reference_energy(hamiltonian: Hamiltonian) -> dict:
+    from nqs.exact_diagonalization import reference_energy
+
+    return reference_energy(hamiltonian)
+
+
+ENGINE = Engine(_advance, _reference_energy)
+
+
+class Worker:
+    """Does a slot's tasks in its own process; keeps nothing between them but compiled programs."""
+
+    def __init__(self, slot: Slot, engine: Engine = ENGINE):
+        if slot.cores:
+            os.sched_setaffinity(0, slot.cores)
+        # Before jax is imported: it reads them once.
+        os.environ.update(slot_environment(slot))
+        self._engine = engine
+
+    def work(self, task: Task | ReferenceJob, seconds: float) -> Outcome | dict | Failure:
+        """A stretch of a training, a reference energy's row, or the failure of either."""
+        try:
+            if isinstance(task, ReferenceJob):
+                return self._engine.reference_energy(task.hamiltonian)
+            return self._engine.advance(task, seconds)
+        except Exception as error:  # noqa: BLE001 (a task's bug ends its run, not the study)
+            return _failure(error)
+
+
+def _failure(error: Exception) -> Failure:
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    first_line = (str(error) or "no message").splitlines()[0]
+    where = f"{Path(last.filename).name}:{last.lineno} in {last.name}"
+    return Failure("bug", f"{type(error).__name__}: {first_line} ({where})", traceback.format_exc())
+
+
+def slot_environment(slot: Slot) -> dict[str, str]:
+    """The environment variables of a slot's process: threads that don't fight, and its compilation cache."""
+    cache = _compilation_cache(slot)
+    variables = {
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_COMPILATION_CACHE_MAX_SIZE": str(_CACHE_BYTES),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    if slot.threads:
+        variables |= {"JAX_PLATFORMS": "cpu", **_thread_environment(slot.threads)}
+    return variables
+
+
+def _thread_environment(threads: int) -> dict[str, str]:
+    variables = {
+        name: str(threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    }
+    own = f"--xla_cpu_multi_thread_eigen={str(threads > 1).lower()} intra_op_parallelism_threads={threads}"
+    given = [flag for flag in os.environ.get("XLA_FLAGS", "").split() if flag not in own]
+    return variables | {"XLA_FLAGS": " ".join([*given, own])}
+
+
+def _compilation_cache(slot: Slot) -> Path:
+    """The slot's cache of compiled programs; a new slot starts with a copy of the fullest one."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    kind = "cpu" if slot.threads else "gpu"
+    caches = home / "pruned-nqs" / "jax"
+    own = caches / f"{kind}-{slot.index}"
+    if not own.exists():
+        others = [path for path in caches.glob(f"{kind}-*") if path.is_dir()]
+        fullest = max(others, key=lambda path: sum(1 for _ in path.iterdir()), default=None)
+        if fullest is not None:
+            # Another slot may be writing there: a file that goes meanwhile is not missed.
+            _copy_what_is_there(fullest, own)
+    own.mkdir(parents=True, exist_ok=True)
+    return own
+
+
+def _copy_what_is_there(source: Path, target: Path) -> None:
+    target.mkdir(parents=True, exist_ok=True)
+    for path in source.glob("*-cache"):
+        try:
+            shutil.copy2(path, target / path.name)
+        except OSError:
+            continue
+
+
+def cpu_slots(cpus_per_slot: int) -> list[Slot]:
+    """As many slots as the cores of this process allow.
+
+    Raises:
+        ValueError: a slot wants more cores than there are.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    count = len(cores) // cpus_per_slot
+    if count < 1:
+        raise ValueError(
+            f"--cpus-per-slot is {cpus_per_slot}; allowed: 1 to {len(cores)}, the cores of this machine"
+        )
+    return [
+        Slot(index, tuple(cores[index * cpus_per_slot : (index + 1) * cpus_per_slot]), cpus_per_slot)
+        for index in range(count)
+    ]
+
+
+class InlineExecutor:
+    """One slot in this process; a submitted task runs when its result is asked for."""
+
+    def __init__(self, cpus_per_slot: int = 1, engine: Engine = ENGINE):
+        # Not bound to cores: the process is the driver's too.
+        slot = Slot(0, (), cpus_per_slot)
+        self.slots = [slot]
+        self._worker = Worker(slot, engine)
+        self._submitted: tuple[Task | ReferenceJob, float] | None = None
+
+    def submit(self, slot: Slot, task: Task | ReferenceJob, seconds: float) -> None:
+        self._submitted = (task, seconds)
+
+    def wait(self, timeout_seconds: float) -> list[tuple[Slot, Outcome | dict | Failure]]:
+        """The submitted task's result, however long it takes."""
+        task, seconds = self._submitted
+        self._submitted = None
+        return [(self.slots[0], self._worker.work(task, seconds))]
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+class RayExecutor:
+    """One ray actor a slot: GPUs where there are some, else CPU slots.
+
+    Args:
+        gpus: GPUs to use; None: all that ray finds, 0: CPU slots.
+        cpus_per_slot: cores of each CPU slot.
+    """
+
+    def __init__(self, gpus: int | None = None, cpus_per_slot: int = 1, engine: Engine = ENGINE):
+        import ray
+
+        self._ray = ray
+        self._engine = engine
+        slots = cpu_slots(cpus_per_slot)
+        with _environment_for_ray(cpus_per_slot):
+            ray.init(
+                num_cpus=len(slots) * cpus_per_slot,
+                num_gpus=gpus,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level="error",
+                object_store_memory=_OBJECT_STORE_BYTES,
+            )
+        found = int(ray.cluster_resources().get("GPU", 0))
+        self.slots = [Slot(index, (), 0) for index in range(found)] if found else slots
+        self._actors = {slot: self._start(slot) for slot in self.slots}
+        self._pending: dict = {}
+
+    def _start(self, slot: Slot):
+        resources = {"num_cpus": slot.threads} if slot.threads else {"num_gpus": 1, "num_cpus": 0}
+        # A lost actor is replaced here and not by ray, since the loss is recorded.
+        return self._ray.remote(max_restarts=0, **resources)(Worker).remote(slot, self._engine)
+
+    def submit(self, slot: Slot, task: Task | ReferenceJob, seconds: float) -> None:
+        self._pending[self._actors[slot].work.remote(task, seconds)] = slot
+
+    def wait(self, timeout_seconds: float) -> list[tuple[Slot, Outcome | dict | Failure]]:
+        """Results that have come in, at the latest after the timeout."""
+        ready, _ = self._ray.wait(list(self._pending), num_returns=1, timeout=timeout_seconds)
+        return [self._result(reference) for reference in ready]
+
+    def _result(self, reference) -> tuple[Slot, Outcome | dict | Failure]:
+        slot = self._pending.pop(reference)
+        try:
+            return slot, self._ray.get(reference)
+        except self._ray.exceptions.RayActorError as error:
+            self._actors[slot] = self._start(slot)
+            first_line = str(error).splitlines()[0]
+            return slot, Failure(
+                "actor_lost", f"{type(error).__name__}: {first_line} ({slot.name})", str(error)
+            )
+        except Exception as error:  # noqa: BLE001 (a result that cannot travel ends its run, not the study)
+            return slot, _failure(error)
+
+    def close(self) -> None:
+        """Stop the actors and ray."""
+        self._ray.shutdown()
+
+
+@contextmanager
+def _environment_for_ray(threads: int) -> Iterator[None]:
+    """What ray's processes inherit while they are started.
+
+    Inherited, not passed as a runtime_env: that would start an agent and fresh processes, seconds.
+    """
+    path = os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH"))))
+    variables = {
+        "PYTHONPATH": path,  # the packages may have been found through the working directory alone
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        # numpy reads these when a worker starts, before it knows its slot.
+        **_thread_environment(threads),
+    }
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -1,0 +1,148 @@
+"""What a person sees while a study runs: a live table, or a plain line now and then."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from nqs.config import ReferenceJob, TicketRun
+from nqs.tasks import Outcome
+from orchestrator.actors import Slot
+from orchestrator.costs import CostModel
+from orchestrator.plan import Job
+from orchestrator.schedule import Schedule, State, Unit
+
+_LINE_EVERY_SECONDS = 30.0
+_REFRESHES_PER_SECOND = 2
+
+
+@dataclass
+class _Running:
+    unit: Unit
+    job: Job
+    step: int = 0
+    energy: float = math.nan
+    energy_error: float = math.nan
+
+
+class Progress:
+    """Watches the run loop; a context manager that owns the live display.
+
+    Args:
+        live: whether to draw a table; by default where the console is a terminal.
+    """
+
+    def __init__(self, console: Console, live: bool | None = None):
+        self._console = console
+        self._live = Live(console=console, refresh_per_second=_REFRESHES_PER_SECOND, auto_refresh=False)
+        self._is_live = console.is_terminal if live is None else live
+        self._running: dict[Slot, _Running] = {}
+        self._shown_at = -math.inf
+
+    def __enter__(self) -> Self:
+        if self._is_live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self._is_live:
+            self._live.stop()
+
+    def started(self, slot: Slot, unit: Unit, job: Job) -> None:
+        self._running[slot] = _Running(unit, job)
+
+    def advanced(self, slot: Slot, outcome: Outcome) -> None:
+        running = self._running[slot]
+        running.step, running.energy, running.energy_error = (
+            outcome.step,
+            outcome.energy,
+            outcome.energy_error,
+        )
+
+    def ended(self, slot: Slot, unit: Unit, state: State) -> None:
+        self._running.pop(slot, None)
+
+    def note(self, line: str) -> None:
+        """A line that stays: something a person should know."""
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def tick(self, schedule: Schedule, costs: CostModel, slots: int) -> None:
+        """Show how things stand, as often as a person can read it."""
+        now = time.monotonic()
+        every = 1 / _REFRESHES_PER_SECOND if self._is_live else _LINE_EVERY_SECONDS
+        if now - self._shown_at < every:
+            return
+        self._shown_at = now
+        summary = self._summary(schedule, costs, slots)
+        if self._is_live:
+            self._live.update(self._table(summary), refresh=True)
+        else:
+            self.note(f"{summary}; {', '.join(map(_short, self._running.values()))}")
+
+    def _summary(self, schedule: Schedule, costs: CostModel, slots: int) -> str:
+        counts = Counter(schedule.states.values())
+        shown = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
+        return f"units: {shown}; about {duration(self._remaining_seconds(schedule, costs, slots))} left"
+
+    def _remaining_seconds(self, schedule: Schedule, costs: CostModel, slots: int) -> float:
+        missing = {unit: costs.seconds(unit, schedule.jobs[unit.run_id]) for unit in schedule.missing}
+        for running in self._running.values():
+            if running.unit in missing and not isinstance(running.job, ReferenceJob):
+                missing[running.unit] *= 1 - running.step / running.job.steps_at(running.unit.level)
+        return max(sum(missing.values()) / slots, schedule.longest_chain(missing))
+
+    def _table(self, summary: str) -> Table:
+        table = Table(title=summary, title_justify="left", expand=False)
+        for column, justify in (
+            ("slot", "left"),
+            ("run", "left"),
+            ("level", "right"),
+            ("step", "right"),
+            ("energy", "right"),
+        ):
+            table.add_column(column, justify=justify)
+        for slot, running in sorted(self._running.items(), key=lambda item: item[0].index):
+            table.add_row(slot.name, describe(running.job), *_standing(running))
+        return table
+
+
+def _standing(running: _Running) -> tuple[str, str, str]:
+    """Level, step and energy of a running unit, as text."""
+    if isinstance(running.job, ReferenceJob):
+        return "", "", ""
+    steps = running.job.steps_at(running.unit.level)
+    energy = "" if math.isnan(running.energy) else f"{running.energy:.6g} ± {running.energy_error:.1g}"
+    return f"{running.unit.level}/{running.job.last_level}", f"{running.step}/{steps}", energy
+
+
+def _short(running: _Running) -> str:
+    level, step, energy = _standing(running)
+    return " ".join(
+        filter(None, (describe(running.job), level and f"level {level}", step and f"step {step}", energy))
+    )
+
+
+def describe(job: Job) -> str:
+    """A run in a few words: what is trained on what."""
+    if isinstance(job, ReferenceJob):
+        return f"reference {job.hamiltonian.label}"
+    what = {"dense": "dense", "trajectory": getattr(job, "method", "")}.get(job.kind)
+    if isinstance(job, TicketRun):
+        what = f"{job.variant} at level {job.level} of replicate {job.dense.replicate}"
+    return f"{job.dense.hamiltonian.label} {what} #{job.replicate}"
+
+
+def duration(seconds: float) -> str:
+    """A time as a person says it: 40 s, 12 min, 3.5 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

@@ -1,0 +1,209 @@
+"""What --plan, --status and the end of a run print."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+
+import polars as pl
+from rich.console import Console
+from rich.table import Table
+
+from nqs.config import ReferenceJob
+from orchestrator.costs import CostModel
+from orchestrator.plan import Plan
+from orchestrator.progress import describe, duration
+from orchestrator.run_directory import RunDirectory
+from orchestrator.schedule import Rehearsal, Schedule, Unit, rehearse, run_states
+from orchestrator.store import Study, committed_units
+
+STATUSES = ("waiting", "ready", "running", "done", "diverged", "failed", "blocked", "stale")
+
+
+# --- --plan
+
+
+def print_plan(
+    console: Console, plan: Plan, study: Study, schedule: Schedule, costs: CostModel, slots: int
+) -> None:
+    """What would run, why, in which order, and for how long."""
+    played = rehearse(schedule, slots)
+    if not played:
+        console.print(f"Nothing is missing of {plan.sweep}, profile {plan.profile}.")
+        return
+    by_run: dict[str, list[Rehearsal]] = defaultdict(list)
+    for rehearsal in played:
+        by_run[rehearsal.unit.run_id].append(rehearsal)
+    columns = ("order", "run", "what", "levels", "steps", "why", "starts after", "takes")
+    table = Table(*columns, title=f"{plan.sweep}, profile {plan.profile}", title_justify="left", box=None)
+    for order, (run_id, units) in enumerate(by_run.items(), start=1):
+        table.add_row(str(order), run_id, *_plan_row(plan, study, run_id, units))
+    console.print(table)
+    console.print(_plan_totals(plan, costs, played, by_run, slots), highlight=False)
+
+
+def _plan_row(plan: Plan, study: Study, run_id: str, units: list[Rehearsal]) -> tuple[str, ...]:
+    job = plan.jobs[run_id]
+    first, last = units[0].unit.level, units[-1].unit.level
+    takes, starts = sum(unit.end - unit.start for unit in units), units[0].start
+    if isinstance(job, ReferenceJob):
+        return describe(job), "", "", "no reference energy yet", duration(starts), duration(takes)
+    levels = str(first) if first == last else f"{first}–{last}"
+    steps = sum(job.steps_at(unit.unit.level) for unit in units)
+    return describe(job), levels, str(steps), _why(study, run_id, first), duration(starts), duration(takes)
+
+
+def _why(study: Study, run_id: str, level: int) -> str:
+    run = study.runs.row(by_predicate=pl.col("run_id") == run_id, named=True)
+    if run["status"] == "failed":
+        return f"failed at level {level}, is tried again"
+    own = [found for found in RunDirectory(study.path).checkpoints_of(run_id) if found.level == level]
+    if own:
+        return f"stopped in level {level} at step {own[0].step}"
+    return (
+        f"{run['levels_done']} of {run['levels_wanted']} levels done" if run["levels_done"] else "not started"
+    )
+
+
+def _plan_totals(
+    plan: Plan, costs: CostModel, played: list[Rehearsal], by_run: dict[str, list[Rehearsal]], slots: int
+) -> str:
+    work = sum(unit.end - unit.start for unit in played)
+    end = max(unit.end for unit in played)
+    sources = {costs.source(plan.jobs[run_id]) for run_id in by_run if plan.jobs[run_id].kind != "reference"}
+    estimated = (
+        "from measured times" if sources == {"measured"} else "from default rates, nothing measured yet"
+    )
+    return (
+        f"{len(by_run)} runs in {len(played)} units; {duration(work)} of work, about {duration(end)} on "
+        f"{slots} slot{'s' if slots > 1 else ''} ({estimated})"
+    )
+
+
+# --- --status
+
+
+def status_data(plan: Plan, study: Study, schedule: Schedule, costs: CostModel) -> dict:
+    """The status of a study as plain data, for --json and for the table alike."""
+    remaining: dict[str, float] = defaultdict(float)
+    for unit, state in schedule.states.items():
+        if state != "done":
+            remaining[unit.run_id] += schedule.seconds[unit]
+    holder = RunDirectory(study.path).holder()
+    return {
+        "sweep": plan.sweep,
+        "profile": plan.profile,
+        "path": str(study.path),
+        "driver": holder and {"pid": holder.pid, "host": holder.host, "since": holder.since.isoformat()},
+        "counts": _counts(study),
+        "references": _references(plan, study, schedule),
+        "remaining_seconds": sum(remaining[unit.run_id] for unit in _first_units(schedule)),
+        "estimate": costs.source(
+            next(job for job in plan.jobs.values() if not isinstance(job, ReferenceJob))
+        ),
+        "problems": study.problems,
+        "runs": [
+            {
+                name: run[name]
+                for name in (
+                    "run_id",
+                    "kind",
+                    "status",
+                    "levels_done",
+                    "levels_wanted",
+                    "blocked_by",
+                    "reason",
+                )
+            }
+            | {"remaining_seconds": _remaining(run, remaining)}
+            for run in study.runs.iter_rows(named=True)
+        ],
+    }
+
+
+def _first_units(schedule: Schedule) -> list[Unit]:
+    """One unit of every run that still can go on."""
+    return list({unit.run_id: unit for unit in schedule.missing}.values())
+
+
+def _remaining(run: dict, remaining: dict[str, float]) -> float:
+    return (
+        remaining[run["run_id"]]
+        if run["status"] in ("waiting", "ready", "running", "failed", "blocked")
+        else 0.0
+    )
+
+
+def _counts(study: Study) -> dict[str, int]:
+    counts = Counter(study.runs["status"].to_list())
+    return {status: counts[status] for status in STATUSES}
+
+
+def _references(plan: Plan, study: Study, schedule: Schedule) -> dict[str, int]:
+    wanted = [run_id for run_id, job in plan.jobs.items() if isinstance(job, ReferenceJob)]
+    known = committed_units(plan, study.states, study.references)
+    return {"known": sum(Unit(run_id, 0) in known for run_id in wanted), "wanted": len(wanted)}
+
+
+def print_status(console: Console, status: dict) -> None:
+    """One row for each state that runs can have."""
+    title = f"{status['sweep']}, profile {status['profile']}, {status['path']}"
+    table = Table(
+        "state",
+        "runs",
+        "levels left",
+        "time left",
+        "first reason",
+        title=title,
+        title_justify="left",
+        box=None,
+    )
+    for state in STATUSES:
+        runs = [run for run in status["runs"] if run["status"] == state]
+        levels = sum(max(0, run["levels_wanted"] - run["levels_done"]) for run in runs)
+        seconds = sum(run["remaining_seconds"] for run in runs)
+        reason = next((run["reason"] for run in runs if run["reason"]), "")
+        table.add_row(
+            state,
+            str(len(runs)),
+            str(levels) if seconds else "",
+            duration(seconds) if seconds else "",
+            reason,
+        )
+    console.print(table)
+    references = status["references"]
+    console.print(f"reference energies: {references['known']} of {references['wanted']}", highlight=False)
+    console.print(
+        f"times from {status['estimate'].replace('measured', 'measured times')}, on one slot", highlight=False
+    )
+    driver = status["driver"]
+    console.print(
+        f"running: process {driver['pid']} on {driver['host']} since {driver['since']}"
+        if driver
+        else "no driver runs",
+        highlight=False,
+    )
+
+
+# --- the end of a run
+
+
+def print_summary(console: Console, study: Study, schedule: Schedule, seconds: float) -> None:
+    """How a study stands: counts, and every divergence and failure with its reason."""
+    counts = ", ".join(f"{count} {status}" for status, count in _counts(study).items() if count)
+    console.print(
+        f"{study.sweep}, profile {study.profile}: {counts} (in {duration(seconds)})", highlight=False
+    )
+    for run in study.runs.filter(pl.col("status").is_in(["diverged", "failed"])).iter_rows(named=True):
+        blocked = study.runs.filter(blocked_by=run["run_id"]).height
+        also = f"; blocks {blocked} runs" if blocked else ""
+        console.print(
+            f"{run['status']}: {run['run_id']}: {run['reason']}{also}", highlight=False, soft_wrap=True
+        )
+    failed = [
+        run_id
+        for run_id, job in schedule.jobs.items()
+        if isinstance(job, ReferenceJob) and run_states(schedule, run_id)[0] == "failed"
+    ]
+    for run_id in failed:
+        message = study.attempts.filter(run_id=run_id)["message"].to_list()[-1]
+        console.print(f"failed: {run_id}: {message}", highlight=False, soft_wrap=True)
