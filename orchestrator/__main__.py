@@ -220,7 +220,8 @@ def _run(options: argparse.Namespace, plan: Plan, directory: RunDirectory, engin
 
         with Progress(_console()) as progress:
             loop = Loop(plan, directory, study, costs, progress, holder.since, signals.received)
-            progress.note(f"{len(schedule.missing)} units to do on {slots} slot{"s" if slots > 1 else ""}, in {directory.path}")
+            where = f"{slots} slot{'s' if slots > 1 else ''}, in {directory.path}"
+            progress.note(f"{len(schedule.missing)} units to do on {where}")
             _work(options, loop, signals, engine)
     if signals.received():
         command = shlex.join(["python", "-m", "orchestrator", *sys.argv[1:]])
