@@ -113,6 +113,8 @@ def slot_environment(slot: Slot) -> dict[str, str]:
         "JAX_COMPILATION_CACHE_DIR": str(cache),
         "JAX_COMPILATION_CACHE_MAX_SIZE": str(_CACHE_BYTES),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        # XLA's own caches put the directory's name into every program's key, and no copy would be found.
+        "JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES": "none",
     }
     if slot.threads:
         variables |= {"JAX_PLATFORMS": "cpu", **_thread_environment(slot.threads)}
@@ -146,7 +148,8 @@ def _compilation_cache(slot: Slot) -> Path:
 
 def _copy_what_is_there(source: Path, target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
-    for path in source.glob("*-cache"):
+    # Programs and their access times, without the lock.
+    for path in [*source.glob("*-atime"), *source.glob("*-cache")]:
         try:
             shutil.copy2(path, target / path.name)
         except OSError:
