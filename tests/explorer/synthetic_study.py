@@ -5,12 +5,28 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
-from nqs.config import DenseRun, FeedForward, TicketRun, Training, TrajectoryRun, TransverseFieldIsing
-from orchestrator.tables import RUN_FIELDS, STATES, run_fields
+from nqs.config import (
+    DenseRun,
+    FeedForward,
+    Measurement,
+    ReferenceJob,
+    TicketRun,
+    Training,
+    TrajectoryRun,
+    TransverseFieldIsing,
+)
+from nqs.identity import NUMERICS_VERSION
+from orchestrator.plan import Plan
+from orchestrator.run_directory import RunDirectory
+from orchestrator.store import JOINED_STATES
+from orchestrator.tables import REFERENCES, RUNS, STATES, STEPS, WEIGHTS, Table, run_fields
 
 SWEEP = "made_up"
 # Energies per spin are about this; its exact value does not matter to any test.
@@ -148,8 +164,104 @@ def joined_states(networks: list[Network]) -> pl.DataFrame:
                 "error_per_spin_error": error / sites,
             }
         )
-    arrow = {c.name: c.type for c in (*RUN_FIELDS, *STATES.columns)}
-    frame = pl.DataFrame(rows, infer_schema_length=None)
-    empty = pl.from_arrow(STATES.schema.empty_table())
-    numbers = {name: empty.schema[name] for name in empty.columns if name in arrow}
-    return frame.cast(numbers)
+    schema = pa.schema([(column.name, column.type) for column in JOINED_STATES])
+    return pl.from_arrow(pa.Table.from_pylist(rows, schema))
+
+
+def write_run_directory(
+    path: Path, networks: list[Network], profile: str = "tiny", trained: int | None = None
+):
+    """A run directory with these networks, as a driver would have written it.
+
+    Args:
+        trained: how many of the networks are committed; the rest are only planned. None: all.
+    """
+    directory = RunDirectory(path)
+    directory.prepare()
+    runs = {network.run.run_id: network.run for network in networks}
+    references = {job.run_id: job for job in _reference_jobs(runs.values())}
+    directory.write_plan(Plan(SWEEP, profile, Measurement(), references | runs))
+    committed = networks[:trained]
+    levels = {}
+    for network in committed:
+        run_id, level = network.run.run_id, network.level
+        levels.setdefault(run_id, set()).add(level)
+        _write(directory, WEIGHTS, (run_id, level), [_weights_row(network)])
+        _write(directory, STEPS, (run_id, level), _steps_rows(network))
+    ended = [run for run_id, run in runs.items() if run.last_level in levels.get(run_id, ())]
+    # One file a table is what a compaction leaves; readers take it like the parts it was made of.
+    _write(directory, REFERENCES, ("all",), [_reference_row(job) for job in references.values()])
+    _write(directory, RUNS, ("all",), [_run_row(run, "done") for run in ended])
+    _write(directory, STATES, ("all",), [network.row for network in committed])
+
+
+def write_diverged_run(path: Path, run, reason: str) -> None:
+    """Add the row of a run that diverged before its first level was committed."""
+    _write(RunDirectory(path), RUNS, (run.run_id, run.first_level), [_run_row(run, "diverged", reason)])
+
+
+def _write(directory: RunDirectory, table: Table, key: tuple, rows: list[dict]) -> None:
+    directory.write_rows(table, directory.part(table, *key), rows, SWEEP)
+
+
+def _reference_jobs(runs) -> list[ReferenceJob]:
+    return list({ReferenceJob(hamiltonian=run.dense.hamiltonian) for run in runs})
+
+
+def _reference_row(job: ReferenceJob) -> dict:
+    hamiltonian = job.hamiltonian
+    row = {column.name: None for column in REFERENCES.columns}
+    return row | {
+        "hamiltonian": hamiltonian.kind,
+        "hamiltonian_parameters": hamiltonian.parameters_json,
+        "side": hamiltonian.side,
+        "boundary": hamiltonian.boundary,
+        "field": hamiltonian.field,
+        "energy": reference_energy(hamiltonian.sites),
+        "energy_error": 0.0,
+        "method": "ed",
+        "provenance": "made up for tests",
+    }
+
+
+def _run_row(run, outcome: str, reason: str | None = None) -> dict:
+    return run_fields(run, SWEEP) | {
+        "outcome": outcome,
+        "outcome_reason": reason,
+        "batch": 1,
+        "numerics_version": NUMERICS_VERSION,
+        "code_version": "test",
+        "device": "cpu",
+        "wall_seconds": 1.0,
+        "finished_at": datetime(2026, 1, 1, tzinfo=UTC),
+    }
+
+
+def _weights_row(network: Network) -> dict:
+    sites = network.run.dense.hamiltonian.sites
+    shape = list(network.run.dense.network.layers(sites)["hidden"])
+    return {
+        "run_id": network.run.run_id,
+        "level": network.level,
+        "layer": "hidden",
+        "shape": shape,
+        "indices": list(range(network.row["remaining"])),
+        "values": [0.1] * network.row["remaining"],
+    }
+
+
+def _steps_rows(network: Network) -> list[dict]:
+    energy = network.row["energy"]
+    return [
+        {
+            "run_id": network.run.run_id,
+            "level": network.level,
+            "step": step,
+            "energy": energy * (1 - 0.1 / step),
+            "energy_error": abs(energy) * 1e-3,
+            "variance": 1.0,
+            "acceptance": 0.5,
+            "update_norm": 0.1 / step,
+        }
+        for step in range(1, 6)
+    ]

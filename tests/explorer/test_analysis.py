@@ -5,10 +5,10 @@ import math
 import numpy as np
 import polars as pl
 import pytest
-from synthetic_study import TICKET_FACTORS, joined_states, made_up_networks, power_law
 
 from explorer import analysis
 from explorer.analysis import QUANTITIES, ROUNDING
+from tests.explorer.synthetic_study import TICKET_FACTORS, joined_states, made_up_networks, power_law
 
 RELATIVE_ERROR = QUANTITIES["relative_error"]
 
@@ -77,7 +77,7 @@ def test_intervals_over_trajectories_cover_the_true_error_at_the_stated_rate(con
 
 
 def test_intervals_of_tickets_cover_although_tickets_of_one_trajectory_are_alike():
-    """Ten tickets a trajectory that differ by a tenth as much; taken as independent they cover 30 %."""
+    """Ten tickets a trajectory that differ by a tenth as much; taken as independent they cover 20 %."""
     states = states_of(sides=(3,), trajectories=3, levels=4, ticket_levels=(4,), ticket_replicates=10)
     states = states.filter(pl.col("series") == "init_imp")
     truth = power_law(states["parameters_per_spin"][0], 3)

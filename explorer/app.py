@@ -1,0 +1,62 @@
+"""The app: which study is open, and the list of pages.
+
+    streamlit run explorer/app.py [-- DIRECTORY]
+
+opens a run directory or an export; without one the newest run directory under runs/, else the examples.
+"""
+
+import sys
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+# Streamlit puts this script's folder on the path, not the checkout that holds the packages.
+sys.path.insert(0, str(CHECKOUT))
+
+import streamlit as st
+
+from explorer import loading
+from explorer.views import address
+
+PAGES = [
+    st.Page("views/overview.py", title="Overview", icon=":material/monitoring:", default=True),
+    st.Page(
+        "views/lottery_tickets.py",
+        title="Lottery tickets",
+        url_path="lottery_tickets",
+        icon=":material/confirmation_number:",
+    ),
+    st.Page("views/finite_size.py", title="Finite size", url_path="finite_size", icon=":material/grid_on:"),
+    st.Page("views/training.py", title="Training", url_path="training", icon=":material/show_chart:"),
+]
+
+
+def choose_study() -> None:
+    """Open the directory that the command line or the sidebar asks for, and tell its problems."""
+    argument = sys.argv[1] if len(sys.argv) > 1 else None
+    try:
+        studies = loading.find_studies(argument)
+    except ValueError as error:
+        st.error(str(error))
+        studies = loading.find_studies(None)
+    if not studies:
+        loading.select(None)
+        return
+    with st.sidebar:
+        chosen = address.choose(
+            "Study", "study", [study_name(path) for path in studies], study_name(studies[0])
+        )
+        st.button("Read again", help="New results of a running sweep also come in with every selection.")
+    loading.select(next(path for path in studies if study_name(path) == chosen))
+    for problem in loading.selected().problems:
+        st.warning(problem)
+
+
+def study_name(path: Path) -> str:
+    """A directory as the sidebar and the address have it: its folder and name."""
+    return "/".join(path.resolve().parts[-2:])
+
+
+st.set_page_config(page_title="Pruned neural quantum states", page_icon="✂", layout="wide")
+page = st.navigation(PAGES)
+choose_study()
+page.run()

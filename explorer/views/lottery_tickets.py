@@ -1,0 +1,74 @@
+"""Fig. 1: what decides a sparse network's error, its connectivity or its initial weights?"""
+
+import polars as pl
+import streamlit as st
+
+from explorer import analysis, charts
+from explorer.views import address, figures, setting
+
+DENSITIES = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 30, 50, 100, 200, 500, 1000)
+WINDOW = (5, 13)
+WHAT_VARIED = (
+    "Tickets of one trajectory share its mask: replicates of T(init, imp) differ in their chains, of "
+    "T(rand, imp) in initial weights too, of T(init, rand) in their random masks."
+)
+
+st.title("Lottery tickets", anchor=False)
+states = setting.choose_setting(setting.trained_networks("the errors of trajectories and tickets"))
+
+sides = states["side"].unique().sort().to_list()
+with_tickets = states.filter(pl.col("kind") == "ticket")["side"].unique().sort().to_list()
+columns = st.columns(4)
+with columns[0]:
+    side = address.choose(
+        "Side", "side", sides, (with_tickets or sides)[-1], names=lambda side: f"{side} × {side}"
+    )
+with columns[1]:
+    horizontal = address.choose(
+        "Horizontal axis",
+        "x",
+        list(charts.HORIZONTAL),
+        "parameters_per_spin",
+        names={"parameters_per_spin": "nᵣ / N", "remaining": "nᵣ"}.get,
+    )
+with columns[2]:
+    confidence = setting.choose_confidence()
+with columns[3]:
+    window = address.choose_range("Headline over weights per spin", "window", DENSITIES, WINDOW)
+
+states = states.filter(pl.col("side") == side)
+setting.warn_of_mixed_settings(states)
+quantity = analysis.QUANTITIES["relative_error"]
+points = analysis.curve_points(states, quantity, confidence=confidence)
+ratios = analysis.ticket_ratios(states, confidence)
+summary = analysis.ratio_summary(states, window, confidence)
+
+if points.is_empty():
+    st.info(f"Nothing here yet: side {side} has no network with a relative error.")
+    st.stop()
+
+figures.show_figure(
+    f"lottery-tickets-L{side}",
+    analysis.ticket_headline(summary, window),
+    charts.curves(points, analysis.network_points(states, quantity), quantity, "series", horizontal),
+    f"{analysis.point_caption(points, quantity, confidence)} {WHAT_VARIED}",
+    points,
+)
+if ratios.is_empty():
+    st.info("Ratios between ticket variants appear once two variants of one trajectory are trained.")
+    st.stop()
+
+figures.show_figure(
+    f"ticket-ratios-L{side}",
+    "How much worse than T(init, imp), within the same trajectory",
+    charts.ratios(ratios),
+    f"Ratios of relative errors at equal trajectory and level, tickets averaged first; geometric means over "
+    f"n = {ratios['trajectories'].max()} trajectories. Intervals: {confidence:.0%}, Student's t over "
+    "trajectories of the logarithm, or the measurement error where there is one trajectory.",
+    ratios,
+)
+st.markdown(f"**{window[0]:g} to {window[1]:g} weights per spin in one number**")
+if summary.is_empty():
+    st.info("No tickets of two variants lie in this window; choose a wider one.")
+else:
+    figures.show_table(f"ticket-summary-L{side}", summary)

@@ -1,0 +1,86 @@
+"""The open study: how far it is, what remains, what went wrong."""
+
+import polars as pl
+import streamlit as st
+
+from explorer import analysis, charts, loading
+from explorer.views import address, figures, setting
+
+REFRESH_SECONDS = 5
+ALL = "all"
+FIRST_COLUMNS = (
+    *("status", "kind", "side", "variant", "level", "replicate", "levels_done", "levels_wanted"),
+    *("wall_seconds", "run_id"),
+)
+
+st.title("Overview", anchor=False)
+opened = loading.selected()
+if opened is None or opened.study is None:
+    setting.say_nothing_is_open()
+
+
+def show_progress() -> None:
+    """Counts, remaining work and the bars; runs again by itself while the sweep runs."""
+    now = loading.selected()
+    if now is None or now.study is None:
+        return
+    runs, states = now.study.runs, now.study.states
+    if runs.is_empty():
+        st.info("Nothing here yet: no run is planned or finished in this directory.")
+        return
+    finished = runs.filter(pl.col("status").is_in(("done", "diverged")))
+    work = analysis.remaining_work(runs, states)
+    with st.container(horizontal=True):
+        st.metric("Runs finished", f"{len(finished)} of {len(runs)}")
+        st.metric("Networks trained", f"{len(states)}")
+        st.metric("Running now", f"{(runs['status'] == 'running').sum()}")
+        st.metric("Diverged", f"{(runs['status'] == 'diverged').sum()}")
+        st.metric("Failed", f"{(runs['status'] == 'failed').sum()}")
+    counts = analysis.status_counts(runs)
+    figures.show_figure("runs-by-status", _headline(work), charts.run_states(counts), _caption(work), counts)
+    if not work.is_empty():
+        with st.expander("Remaining work by kind and side"):
+            figures.show_table("remaining-work", work)
+
+
+def _headline(work: pl.DataFrame) -> str:
+    if work.is_empty():
+        return "Nothing is left to train"
+    return f"{work['runs'].sum()} runs and {work['steps'].sum():,} training steps are left"
+
+
+def _caption(work: pl.DataFrame) -> str:
+    if work.is_empty():
+        return "Every planned run by kind and status. A diverged run counts as finished."
+    measured = work["seconds"].sum()
+    unknown = work.filter(pl.col("seconds").is_null())["steps"].sum()
+    sentence = f"At the step times measured so far about {_duration(measured)} of one slot remain"
+    if unknown:
+        sentence += f", and {unknown:,} steps of a kind and side not measured yet"
+    return f"{sentence}. Pruned levels get cheaper, so this is an upper estimate."
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+unfinished = opened.study.runs["status"].is_in(analysis.UNFINISHED).any()
+st.fragment(show_progress, run_every=REFRESH_SECONDS if unfinished else None)()
+
+troubled = analysis.troubled_runs(opened.study.runs)
+if not troubled.is_empty():
+    st.subheader("Runs that did not end as planned", anchor=False)
+    figures.show_table("troubled-runs", troubled)
+
+if not opened.study.runs.is_empty():
+    st.subheader("All runs", anchor=False)
+    statuses = opened.study.runs["status"].unique().sort().to_list()
+    status = address.choose("Status", "status", [ALL, *statuses], ALL)
+    shown = opened.study.runs if status == ALL else opened.study.runs.filter(pl.col("status") == status)
+    figures.show_table("runs", shown.select(*FIRST_COLUMNS, pl.exclude(FIRST_COLUMNS)))
+
+if not opened.study.references.is_empty():
+    st.subheader("Reference energies", anchor=False)
+    figures.show_table("references", opened.study.references)

@@ -1,0 +1,74 @@
+"""What the figures' pages ask first: an open study with trained networks, and one setting of it."""
+
+from __future__ import annotations
+
+import polars as pl
+import streamlit as st
+
+from explorer import analysis, loading
+from explorer.views import address
+
+CONFIDENCES = (0.68, 0.9, 0.95, 0.99)
+START_COMMAND = "python -m orchestrator sweeps/finite_size.py --profile laptop"
+
+
+def trained_networks(what: str) -> pl.DataFrame:
+    """The committed states with their quantities; where there are none, say so and end the page.
+
+    Args:
+        what: what the page would show, as the sentence has it.
+    """
+    opened = loading.selected()
+    if opened is None or opened.study is None:
+        say_nothing_is_open()
+    states = opened.study.states
+    if states.is_empty():
+        st.info(
+            f"Nothing here yet: {what} appear as soon as the first network is trained. "
+            "The overview shows how far the sweep is."
+        )
+        st.stop()
+    return analysis.with_quantities(states)
+
+
+def say_nothing_is_open() -> None:
+    """End the page with what to do when no study can be shown."""
+    st.info(
+        "Nothing here yet: no study could be opened. This one takes minutes on two cores, and the app "
+        "shows it while it runs:"
+    )
+    st.code(START_COMMAND, language="bash")
+    st.stop()
+
+
+def choose_setting(states: pl.DataFrame) -> pl.DataFrame:
+    """The states of one field and one network; asks only where the study has several."""
+    field = _only_or_chosen("Transverse field h", "field", states["field"])
+    states = states.filter(pl.col("field") == field)
+    network = _only_or_chosen("Network", "network", states["network"])
+    states = states.filter(pl.col("network") == network)
+    width = _only_or_chosen("Width per spin α", "width", states["width_per_spin"])
+    return states.filter(pl.col("width_per_spin") == width)
+
+
+def _only_or_chosen(label: str, key: str, values: pl.Series):
+    options = values.unique().sort().to_list()
+    return options[0] if len(options) == 1 else address.choose(label, key, options, options[0])
+
+
+def choose_confidence() -> float:
+    """Confidence of the intervals; 68 % is one standard error, widened for the few trajectories there are."""
+    return address.choose(
+        "Intervals", "confidence", CONFIDENCES, CONFIDENCES[0], names=lambda share: f"{share:.0%}"
+    )
+
+
+def warn_of_mixed_settings(states: pl.DataFrame) -> None:
+    """Say which settings differ between the networks of one figure, and which sides lack a reference."""
+    for name, values in analysis.what_varied(states).items():
+        listed = ", ".join(address.plain_text(value) for value in values)
+        st.warning(f"{name} is not one value in these figures: {listed}. The intervals include what it does.")
+    missing = analysis.sides_without_reference(states)
+    if missing:
+        sides = ", ".join(str(side) for side in missing)
+        st.warning(f"No reference energy for L = {sides}: these sides have no energy error yet.")
