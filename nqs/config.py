@@ -6,9 +6,8 @@ and every count or cost is arithmetic on them.
 
 from __future__ import annotations
 
-import json
 import math
-from typing import Annotated, ClassVar, Literal, Union
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -285,4 +284,4 @@ class ReferenceJob(Config):
         return run_id_of("e", self.identity())
 
 
-Run = Annotated[Union[DenseRun, TrajectoryRun, TicketRun], Field(discriminator="kind")]
+Run = Annotated[DenseRun | TrajectoryRun | TicketRun, Field(discriminator="kind")]

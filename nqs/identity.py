@@ -21,7 +21,9 @@ def canonical_json(value) -> str:
     Raises:
         TypeError: the value holds something that is not plain data.
     """
-    return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return json.dumps(
+        _plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+    )
 
 
 def _plain(value):

@@ -12,7 +12,11 @@ from nqs.sampling import Chains, amplitude
 
 
 def flipped_rows(form: FlipForm, chains: Chains, weights: Array) -> Array:
-    """Σ_k c_k ψ(X_{F_k} s)/ψ(s) of each chain in the row layout; weights (sites, hidden)."""
+    """Σ_k c_k ψ(X_{F_k} s)/ψ(s) of each chain in the row layout; weights (sites, hidden).
+
+    The coefficients may have several rows, (rows, flips): the ratios are the costly part, and the sums
+    (rows, chains) share them.
+    """
     log_psi = amplitude(chains.theta)
     # Site lists are padded with index `sites`: a spin whose weights are 0.
     rows = jnp.concatenate([weights, jnp.zeros((1, weights.shape[1]), weights.dtype)])
@@ -23,10 +27,11 @@ def flipped_rows(form: FlipForm, chains: Chains, weights: Array) -> Array:
         theta = chains.theta
         for site in flipped:
             theta = theta - 2 * rows[site][:, None] * spins[site][None, :]
-        return total + coefficient * jnp.exp(amplitude(theta) - log_psi), None
+        return total + coefficient[..., None] * jnp.exp(amplitude(theta) - log_psi), None
 
-    coefficients = form.flip_coefficients.astype(chains.theta.dtype)
-    return jax.lax.scan(add, jnp.zeros_like(log_psi), (coefficients, form.flip_sites))[0]
+    coefficients = jnp.asarray(form.flip_coefficients, chains.theta.dtype)
+    start = jnp.zeros((*coefficients.shape[:-1], len(log_psi)), log_psi.dtype)
+    return jax.lax.scan(add, start, (coefficients.T, form.flip_sites))[0]
 
 
 def flipped_lists(form: FlipForm, chains: Chains, live: Array, layout: ListLayout) -> Array:

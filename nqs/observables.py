@@ -36,45 +36,65 @@ class Records(NamedTuple):
 
 @partial(jax.jit, static_argnames="sweeps")
 def record(
-    key: Array,
-    form: FlipForm,
-    single_flips: FlipForm,
-    spins: Array,
-    weights: Array,
-    other: Array,
-    sweeps: int,
+    key: Array, form: FlipForm, spins: Array, weights: Array, other: Array, sweeps: int
 ) -> tuple[Array, Records]:
     """Sweep the chains and record after each sweep.
 
     Args:
+        form: the Hamiltonian with the transverse magnetisation, from `measured_form`.
         spins: (sites, chains) ±1, in equilibrium with the weights.
         weights: (sites, hidden) float64, the network that is sampled.
         other: (sites, hidden) float64, the network it is compared with.
-        single_flips: flip form of Σ_i σx_i, from `transverse_magnetization`.
 
     Returns:
         The chains' last spins, and the records. The sweeps run in float32, what is recorded in float64.
     """
+
+    def entry(chains: Chains, accepted: Array) -> Records:
+        flipped, flip_ratios = flipped_rows(form, chains, weights)
+        energies = local_energies(form, chains, flipped)
+        return Records(energies, flip_ratios, chains.spins.sum(0), _log_ratios(chains, other), accepted)
+
+    return _recorded_sweeps(key, spins, weights, sweeps, entry)
+
+
+@partial(jax.jit, static_argnames="sweeps")
+def record_log_ratios(key: Array, spins: Array, weights: Array, other: Array, sweeps: int) -> Array:
+    """log ψ_other(s) − log ψ(s) after each sweep, (sweeps, chains); arguments as of `record`."""
+    return _recorded_sweeps(key, spins, weights, sweeps, lambda chains, _: _log_ratios(chains, other))[1]
+
+
+def _recorded_sweeps(key, spins, weights, sweeps, entry):
     rows = weights.astype(jnp.float32)
 
     def one(spins, index):
         chains, info = sweep_rows(jax.random.fold_in(key, index), chains_at(spins, rows), rows)
-        measured = chains_at(chains.spins.astype(jnp.float64), weights)
-        return chains.spins, _entry(form, single_flips, measured, weights, other, info.accepted)
+        return chains.spins, entry(chains_at(chains.spins.astype(jnp.float64), weights), info.accepted)
 
-    spins, records = jax.lax.scan(one, spins.astype(jnp.float32), jnp.arange(sweeps))
-    return spins, records
+    return jax.lax.scan(one, spins.astype(jnp.float32), jnp.arange(sweeps))
 
 
-def _entry(form, single_flips, chains: Chains, weights, other, accepted) -> Records:
-    flipped = flipped_rows(form, chains, weights)
-    return Records(
-        local_energies(form, chains, flipped),
-        flipped_rows(single_flips, chains, weights),
-        chains.spins.sum(0),
-        amplitude(chains_at(chains.spins, other).theta) - amplitude(chains.theta),
-        accepted,
-    )
+def _log_ratios(chains: Chains, other: Array) -> Array:
+    return amplitude(chains_at(chains.spins, other).theta) - amplitude(chains.theta)
+
+
+def measured_form(form: FlipForm, sites: int) -> FlipForm:
+    """The Hamiltonian's flips and those of Σ_i σx_i as one list, with a row of coefficients for each.
+
+    Flips that both have are listed once: their ratios are computed once.
+    """
+    own = [
+        tuple(site for site in flipped if site < sites) for flipped in np.asarray(form.flip_sites).tolist()
+    ]
+    flips = sorted({*own, *((site,) for site in range(sites))})
+    padded = np.full((len(flips), max(map(len, flips))), sites, np.int32)
+    coefficients = np.zeros((2, len(flips)))
+    for index, flipped in enumerate(flips):
+        padded[index, : len(flipped)] = flipped
+        coefficients[1, index] = len(flipped) == 1
+    for coefficient, flipped in zip(np.asarray(form.flip_coefficients), own, strict=True):
+        coefficients[0, flips.index(flipped)] += coefficient
+    return form._replace(flip_coefficients=coefficients, flip_sites=padded)
 
 
 def transverse_magnetization(sites: int) -> FlipForm:

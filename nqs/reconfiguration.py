@@ -7,6 +7,8 @@ a_j = 1[θ_j > 0]: entries are −1, 0 or 1, so float32 products of them are exa
 
 from __future__ import annotations
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -53,7 +55,7 @@ def gram_blocks(spins: Array, active: Array, layout: RowLayout) -> list[Array]:
     edges = [samples * block // GRAM_BLOCKS for block in range(GRAM_BLOCKS + 1)]
 
     def lower(left: Array, right: Array) -> list[Array]:
-        return [left[:, a:b].T @ right[:, :b] for a, b in zip(edges, edges[1:])]
+        return [left[:, a:b].T @ right[:, :b] for a, b in itertools.pairwise(edges)]
 
     def add_columns(chunk, blocks):
         start = chunk * COLUMN_CHUNK

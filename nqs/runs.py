@@ -15,11 +15,13 @@ from nqs import full_summation
 from nqs.config import FULL_SUMMATION_SITES, DenseRun, Hamiltonian, Run, TrajectoryRun
 from nqs.hamiltonians import FlipForm, flip_form
 from nqs.identity import seed_of
-from nqs.layouts import ListLayout, RowLayout, list_layout, live_bucket, row_layout
+from nqs.layouts import RowLayout, choose_layout
 from nqs.networks import initial_weights
 from nqs.observables import (
     Magnetizations,
+    measured_form,
     record,
+    record_log_ratios,
     sampled_log_fidelity,
     sampled_magnetizations,
     transverse_magnetization,
@@ -27,7 +29,7 @@ from nqs.observables import (
 from nqs.pruning import prune_by_magnitude, random_mask
 from nqs.sampling import equilibrate, random_spins
 from nqs.statistics import Estimate, autocorrelation_time, drift, estimate, split_r_hat
-from nqs.tasks import LiveWeights, NetworkWeights, Outcome, Task
+from nqs.tasks import LiveWeights, Outcome, Task
 from nqs.training import RECORD_CAPACITY, Problem, StepRecords, TrainingState, train
 
 # Energies, shifts and solves are float64; without this jax would silently make them float32.
@@ -121,13 +123,7 @@ class _Setting:
         )
         self.key = jax.random.fold_in(jax.random.key(seed_of(task.run.run_id)), task.level)
         self.indices, self.start_values = _starting_network(task, self.shape)
-        self.bucket = live_bucket(len(self.indices), self.samples)
-        layout: RowLayout | ListLayout = (
-            row_layout(self.shape, self.indices)
-            if self.bucket is None
-            else list_layout(self.shape, self.indices, self.bucket)
-        )
-        self.layout = jax.tree.map(jnp.asarray, layout)
+        self.layout = jax.tree.map(jnp.asarray, choose_layout(self.shape, self.indices, self.samples))
 
     def _key(self, purpose: int):
         return jax.random.fold_in(self.key, purpose)
@@ -160,15 +156,16 @@ class _Setting:
 
     def train_chunk(self, progress: Progress, count: int) -> tuple[Progress, int]:
         """Make `count` steps: the progress after them, and the step that diverged or 0."""
-        if self.bucket is None:
+        live = len(self.indices)
+        if isinstance(self.layout, RowLayout):
             weights = jnp.asarray(self.full(progress.weights))
         else:
-            weights = jnp.zeros(self.bucket).at[: len(progress.weights)].set(progress.weights)
+            weights = jnp.zeros(len(self.layout.weight_sites)).at[:live].set(progress.weights)
         state = TrainingState(weights, jnp.asarray(progress.spins), jnp.int32(0))
         first = progress.step + 1
         state, records = train(self._key(_TRAINING), self.problem, self.layout, state, first, count)
         values = np.asarray(state.weights)
-        values = values.ravel()[self.indices] if self.bucket is None else values[: len(self.indices)]
+        values = values.ravel()[self.indices] if isinstance(self.layout, RowLayout) else values[:live]
         diverged_at = int(state.diverged_at)
         done = diverged_at - progress.step if diverged_at else count
         columns = {name: np.asarray(column)[:done] for name, column in records._asdict().items()}
@@ -230,13 +227,14 @@ class _Setting:
             "steps": task.run.steps_at(task.level),
         }
 
-    def _records(self, purpose: int, spins, weights: np.ndarray, other: np.ndarray):
-        key, measurement = self._key(purpose), self.task.measurement
-        weights, other = jnp.asarray(weights), jnp.asarray(other)
-        for_chains, for_records = jax.random.split(key)
+    def _records(self, purpose: int, spins, weights: np.ndarray, other: np.ndarray, ratios_only=False):
+        measurement, weights = self.task.measurement, jnp.asarray(weights)
+        for_chains, for_records = jax.random.split(self._key(purpose))
         spins = equilibrate(for_chains, jnp.asarray(spins), weights, measurement.equilibration_sweeps)
-        flips = jax.tree.map(jnp.asarray, transverse_magnetization(self.sites))
-        return record(for_records, self.form, flips, spins, weights, other, measurement.sweeps)[1]
+        if ratios_only:
+            return record_log_ratios(for_records, spins, weights, other, measurement.sweeps)
+        form = jax.tree.map(jnp.asarray, measured_form(self.form, self.sites))
+        return record(for_records, form, spins, weights, jnp.asarray(other), measurement.sweeps)[1]
 
     def _exact(self, weights, before):
         psi = full_summation.wave_function(weights)
@@ -252,8 +250,8 @@ class _Setting:
             return None
         # Without the chains that ended the level before, fresh ones are equilibrated to its network.
         spins = progress.spins_before if progress.spins_before.size else progress.spins
-        others = self._records(_MEASUREMENT_BEFORE, spins, before, weights)
-        return sampled_log_fidelity(np.asarray(records.log_ratios), np.asarray(others.log_ratios))
+        others = self._records(_MEASUREMENT_BEFORE, spins, before, weights, ratios_only=True)
+        return sampled_log_fidelity(np.asarray(records.log_ratios), np.asarray(others))
 
     def outcome(self, progress: Progress, spent: float, diverged: str | None = None, state=None) -> Outcome:
         progress = progress._replace(wall_seconds=progress.wall_seconds + spent)

@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from nqs.layouts import COLUMN_CHUNK, list_layout, live_bucket, row_layout
+from nqs.layouts import (
+    COLUMN_CHUNK,
+    ListLayout,
+    RowLayout,
+    choose_layout,
+    list_layout,
+    live_bucket,
+    row_layout,
+)
 
 
 def test_the_smaller_solve_is_chosen():
@@ -11,6 +19,14 @@ def test_the_smaller_solve_is_chosen():
     assert live_bucket(1024, samples=1024) == 1024
     assert live_bucket(33, samples=1024) == 64
     assert live_bucket(40, samples=48) == 48  # never more than the samples
+
+
+@pytest.mark.parametrize(
+    "live, kind", [(2048, RowLayout), (951, RowLayout), (500, ListLayout), (16, ListLayout)]
+)
+def test_dense_networks_get_rows_and_sparse_ones_lists(live, kind):
+    indices = np.sort(np.random.default_rng(0).choice(2048, live, replace=False))
+    assert isinstance(choose_layout((16, 128), indices, 1024), kind)
 
 
 def test_a_whole_trajectory_needs_fewer_than_a_dozen_buckets():

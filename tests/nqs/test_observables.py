@@ -9,7 +9,9 @@ from nqs import full_summation
 from nqs.config import TransverseFieldIsing
 from nqs.hamiltonians import flip_form
 from nqs.observables import (
+    measured_form,
     record,
+    record_log_ratios,
     sampled_log_fidelity,
     sampled_magnetizations,
     transverse_magnetization,
@@ -55,7 +57,7 @@ def test_sampled_values_cover_the_exact_ones_and_their_errors_are_not_too_large(
     """24 independent measurements of five observables and ln F: pulls have unit spread."""
     weights, other = networks()
     form = jax.tree.map(jnp.asarray, flip_form(HAMILTONIAN))
-    flips = jax.tree.map(jnp.asarray, transverse_magnetization(9))
+    form = jax.tree.map(jnp.asarray, measured_form(form, 9))
     truth = exact(weights)
     log_fidelity = 2 * np.log(relu_state(weights) @ relu_state(other))
     a, b = jnp.asarray(weights), jnp.asarray(other)
@@ -63,8 +65,8 @@ def test_sampled_values_cover_the_exact_ones_and_their_errors_are_not_too_large(
     for number in range(24):
         keys = jax.random.split(jax.random.key(number), 5)
         start = random_spins(keys[0], 9, 128)
-        _, own = record(keys[1], form, flips, equilibrate(keys[2], start, a, 30), a, b, 20)
-        _, others = record(keys[3], form, flips, equilibrate(keys[4], start, b, 30), b, a, 20)
+        _, own = record(keys[1], form, equilibrate(keys[2], start, a, 30), a, b, 20)
+        others = record_log_ratios(keys[3], equilibrate(keys[4], start, b, 30), b, a, 20)
         magnetizations = sampled_magnetizations(own, 9)
         estimates = [
             (estimate(np.asarray(own.local_energies)), truth.energy),
@@ -72,7 +74,7 @@ def test_sampled_values_cover_the_exact_ones_and_their_errors_are_not_too_large(
             (magnetizations.z, truth.magnetization_z),
             (magnetizations.abs_z, truth.abs_magnetization_z),
             (magnetizations.z_squared, truth.magnetization_z_squared),
-            (sampled_log_fidelity(own.log_ratios, others.log_ratios), log_fidelity),
+            (sampled_log_fidelity(own.log_ratios, others), log_fidelity),
         ]
         pulls.append([(value.mean - expected) / value.error for value, expected in estimates])
     pulls = np.array(pulls)
@@ -86,10 +88,9 @@ def test_sampled_values_cover_the_exact_ones_and_their_errors_are_not_too_large(
 def test_an_eigenstate_has_one_local_energy_everywhere():
     """No field-coupling bonds: without J the ground state is uniform, and E_loc = −hN at every sample."""
     form = flip_form(TransverseFieldIsing(side=3, field=2.0, coupling=1e-300))
-    flips = transverse_magnetization(9)
     weights = jnp.zeros((9, 4))
     spins = random_spins(jax.random.key(0), 9, 50)
-    _, records = record(jax.random.key(1), form, flips, spins, weights, weights, 4)
+    _, records = record(jax.random.key(1), measured_form(form, 9), spins, weights, weights, 4)
     np.testing.assert_allclose(records.local_energies, -18.0, rtol=1e-13)
     np.testing.assert_allclose(records.flip_ratios, 9.0, rtol=1e-13)
 

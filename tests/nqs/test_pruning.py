@@ -41,7 +41,7 @@ def test_of_equal_magnitudes_the_lower_index_goes_first():
 
 
 def test_exactly_the_counted_number_goes_where_many_are_tied():
-    """"All up to the threshold" would remove every weight here."""
+    """ "All up to the threshold" would remove every weight here."""
     kept = prune_by_magnitude(np.arange(50), np.full(50, -0.3), 0.12)
     np.testing.assert_array_equal(kept, np.arange(6, 50))
 

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 from nqs import runs
-from nqs.config import DenseRun, FeedForward, Measurement, TicketRun, Training, TrajectoryRun, TransverseFieldIsing
+from nqs.config import (
+    DenseRun,
+    FeedForward,
+    Measurement,
+    TicketRun,
+    Training,
+    TrajectoryRun,
+    TransverseFieldIsing,
+)
 from nqs.pruning import prune_by_magnitude
 from nqs.tasks import Task
 
