@@ -15,16 +15,16 @@ sweep = Sweep(
     levels=LEVELS,
     pruning_ratio=0.12,
     replicates=3,
-    tickets=Tickets(variants=VARIANTS, weights_per_spin=[256, 128, 64, 32, 16, 12, 9, 6, 4, 2, 1]),
+    tickets=Tickets(variants=VARIANTS, weights_per_spin=[512, 256, 128, 64, 32, 16, 12, 9, 6, 4, 2, 1]),
     profiles={
         "paper": Profile(pretraining_steps=10_000, steps_per_level=1_000, ticket_steps=10_000),
         "laptop": Profile(
             sides=[3, 4, 5],
             levels={3: 34, 4: 38, 5: 42},
             replicates=2,
-            pretraining_steps=1_000,
-            steps_per_level=200,
-            ticket_steps=600,
+            pretraining_steps=800,
+            steps_per_level=150,
+            ticket_steps=400,
             tickets=Tickets(variants=VARIANTS, weights_per_spin=[32, 16, 12, 9, 6, 3], replicates=2),
         ),
         "tiny": Profile(
