@@ -1,0 +1,128 @@
+"""The scheduler decides from state alone: order, dependence, blocking."""
+
+import random
+
+import pytest
+
+from orchestrator.plan import Tickets
+from orchestrator.schedule import Schedule, Unit, prerequisite, rehearse, run_states
+from tests.orchestrator.studies import run_ids, small_plan
+
+
+def one_second(unit, job):
+    return 1.0
+
+
+def take_all(schedule: Schedule) -> list[Unit]:
+    taken = []
+    while (unit := schedule.take()) is not None:
+        taken.append(unit)
+        schedule.complete(unit)
+    return taken
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_unit_starts_before_its_prerequisite_is_done_whatever_the_order_of_results(seed):
+    plan, generator = small_plan(), random.Random(seed)
+    schedule = Schedule(plan, one_second)
+    running, done = [], set()
+    while not schedule.finished:
+        while len(running) < 3 and (unit := schedule.take()) is not None:
+            before = prerequisite(unit, plan.jobs[unit.run_id])
+            assert before is None or before in done
+            running.append(unit)
+        unit = running.pop(generator.randrange(len(running)))
+        schedule.complete(unit)
+        done.add(unit)
+    # 2 × (1 dense + 3 levels + 2 tickets) and a reference.
+    assert len(done) == 13
+
+
+def test_each_unit_is_taken_once():
+    units = take_all(Schedule(small_plan(), one_second))
+    assert len(units) == len(set(units)) == 13
+
+
+def test_the_longest_remaining_chain_goes_first():
+    plan = small_plan()
+    slow = run_ids(plan, "dense")[1]
+
+    def seconds(unit, job):
+        return 9.0 if unit.run_id == slow else 1.0
+
+    assert Schedule(plan, seconds).take() == Unit(slow, 0)
+
+
+def test_a_trajectory_goes_before_tickets_and_tickets_fill_the_rest():
+    plan = small_plan(replicates=1, levels=6)
+    (trajectory,) = run_ids(plan, "trajectory")
+    units = [unit for unit in take_all(Schedule(plan, one_second)) if unit.run_id[0] in "tk"]
+    # Tickets of level 2 are ready after level 2, but levels 3 … 5 have longer chains.
+    assert [unit.level for unit in units[:5]] == [1, 2, 3, 4, 5]
+    assert {unit.run_id for unit in units[:5]} == {trajectory}
+
+
+def test_tickets_are_ready_the_moment_their_level_is_done():
+    plan = small_plan(replicates=1)
+    (trajectory,), tickets = run_ids(plan, "trajectory"), run_ids(plan, "ticket")
+    schedule = Schedule(plan, one_second, done=[Unit(run_ids(plan, "dense")[0], 0), Unit(trajectory, 1)])
+    assert {schedule.state(Unit(ticket, 2)) for ticket in tickets} == {"waiting"}
+    schedule.complete(Unit(trajectory, 2))
+    assert {schedule.state(Unit(ticket, 2)) for ticket in tickets} == {"ready"}
+
+
+def test_a_failure_blocks_all_that_depends_on_it_by_its_name_and_nothing_else():
+    plan = small_plan()
+    failed, healthy = run_ids(plan, "dense")
+    schedule = Schedule(plan, one_second)
+    schedule.fail(Unit(failed, 0))
+    for run_id, job in plan.jobs.items():
+        if job.kind in ("trajectory", "ticket"):
+            expected = ("blocked", failed) if job.dense.run_id == failed else ("waiting", None)
+            assert run_states(schedule, run_id) == expected
+    assert run_states(schedule, failed) == ("failed", None)
+    assert run_states(schedule, healthy) == ("ready", None)
+    assert not schedule.finished
+
+
+def test_a_divergence_halfway_keeps_what_came_before_and_blocks_what_comes_after():
+    plan = small_plan(replicates=1, tickets=Tickets(variants=["init_imp"], levels=[1, 2]))
+    (dense,), (trajectory,) = run_ids(plan, "dense"), run_ids(plan, "trajectory")
+    of_level = {plan.jobs[run_id].level: run_id for run_id in run_ids(plan, "ticket")}
+    schedule = Schedule(plan, one_second, [Unit(dense, 0), Unit(trajectory, 1)], diverged=[trajectory])
+    assert run_states(schedule, trajectory) == ("diverged", None)
+    assert run_states(schedule, of_level[1]) == ("ready", None)
+    assert run_states(schedule, of_level[2]) == ("blocked", trajectory)
+    take_all(schedule)
+    assert schedule.finished
+
+
+def test_what_happened_live_and_what_is_read_from_files_give_the_same_states():
+    plan = small_plan(replicates=1)
+    (dense,), (trajectory,) = run_ids(plan, "dense"), run_ids(plan, "trajectory")
+    live = Schedule(plan, one_second)
+    live.complete(Unit(dense, 0))
+    live.complete(Unit(trajectory, 1))
+    live.fail(Unit(trajectory, 2))
+    from_files = Schedule(
+        plan, one_second, [Unit(dense, 0), Unit(trajectory, 1)], failed=[Unit(trajectory, 2)]
+    )
+    assert live.states == from_files.states
+
+
+def test_a_released_unit_is_taken_again():
+    schedule = Schedule(small_plan(), one_second)
+    unit = schedule.take()
+    schedule.release(unit)
+    assert schedule.take() == unit
+
+
+def test_a_rehearsal_takes_no_longer_than_the_bound_of_list_scheduling_and_leaves_the_schedule_alone():
+    schedule = Schedule(small_plan(), one_second)
+    before = schedule.states
+    played = rehearse(schedule, 2)
+    end = max(unit.end for unit in played)
+    # Graham: work / slots + (1 − 1 / slots) · longest chain, here 13 / 2 + 4 / 2.
+    assert 13 / 2 <= end <= 13 / 2 + 4 / 2
+    assert schedule.states == before
+    assert len(rehearse(schedule, 1)) == 13
