@@ -1,0 +1,1 @@
+"""Speed: each benchmark prints one table that was measured in one run."""
