@@ -7,6 +7,7 @@ from explorer import analysis, charts
 from explorer.views import address, figures, setting
 
 DENSITIES = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 30, 50, 100, 200, 500, 1000)
+# Where the paper's networks are sparse and still good: the headline's ratios are those of this window.
 WINDOW = (5, 13)
 WHAT_VARIED = (
     "Tickets of one trajectory share its mask: replicates of T(init, imp) differ in their chains, of "
@@ -18,7 +19,7 @@ states = setting.choose_setting(setting.trained_networks("the errors of trajecto
 
 sides = states["side"].unique().sort().to_list()
 with_tickets = states.filter(pl.col("kind") == "ticket")["side"].unique().sort().to_list()
-columns = st.columns(4)
+columns = st.columns(5)
 with columns[0]:
     side = address.choose(
         "Side", "side", sides, (with_tickets or sides)[-1], names=lambda side: f"{side} × {side}"
@@ -34,7 +35,11 @@ with columns[1]:
 with columns[2]:
     confidence = setting.choose_confidence()
 with columns[3]:
-    window = address.choose_range("Headline over weights per spin", "window", DENSITIES, WINDOW)
+    low = address.choose("Headline: from nᵣ / N", "from", DENSITIES[:-1], WINDOW[0])
+with columns[4]:
+    above = [density for density in DENSITIES if density > low]
+    high = address.choose("to nᵣ / N", "to", above, WINDOW[1] if WINDOW[1] in above else above[0])
+window = (low, high)
 
 states = states.filter(pl.col("side") == side)
 setting.warn_of_mixed_settings(states)

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import time
 import urllib.request
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
@@ -25,6 +26,11 @@ def executable() -> str | None:
     return next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
+def _end(process: subprocess.Popen) -> None:
+    process.terminate()
+    process.wait(timeout=20)
+
+
 class Chromium:
     """One browser with one page. Use as a context manager.
 
@@ -35,24 +41,25 @@ class Chromium:
     def __init__(self, profile: Path, width: int = 1280, height: int = 900):
         self.errors: list[str] = []
         self._profile, self._width, self._height = profile, width, height
+        self._open = ExitStack()
         self._last_id = 0
 
     def __enter__(self) -> Self:
         command = [executable(), *_FLAGS.split(), f"--user-data-dir={self._profile}", "about:blank"]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._open.callback(_end, process)
         with urllib.request.urlopen(f"http://127.0.0.1:{self._port()}/json/list") as answer:
             page = next(target for target in json.load(answer) if target["type"] == "page")
         # A page of this machine: no proxy, and pictures are larger than the usual limit.
-        self._socket = connect(page["webSocketDebuggerUrl"], max_size=1 << 28, proxy=None)
+        connection = connect(page["webSocketDebuggerUrl"], max_size=1 << 28, proxy=None)
+        self._socket = self._open.enter_context(connection)
         for domain in ("Page", "Runtime", "Log"):
             self._call(f"{domain}.enable")
         self._resize(self._height)
         return self
 
     def __exit__(self, *_) -> None:
-        self._socket.close()
-        self._process.terminate()
-        self._process.wait(timeout=20)
+        self._open.close()
 
     def open(self, url: str) -> None:
         self._call("Page.navigate", url=url)

@@ -32,7 +32,7 @@ SWEEP = "made_up"
 # Energies per spin are about this; its exact value does not matter to any test.
 ENERGY_PER_SPIN = -3.2
 # How much larger a ticket's error is than its trajectory's, by variant.
-TICKET_FACTORS = {"init_imp": 1.0, "rand_imp": 1.25, "init_rand": 40.0}
+TICKET_FACTORS = {"init_imp": 1.0, "rand_imp": 1.3, "init_rand": 40.0}
 
 
 @dataclass(frozen=True)

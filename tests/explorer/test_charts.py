@@ -28,7 +28,7 @@ def drawn_marks(chart) -> list[str]:
 
 def drawn_bars(chart) -> list[str]:
     """The SVG elements of the intervals that are drawn as bars."""
-    return re.findall(r'<line[^>]*aria-roledescription="rule"[^>]*>', charts.svg(chart))
+    return re.findall(r'<line[^>]*aria-roledescription="rule mark"[^>]*>', charts.svg(chart))
 
 
 def y_scales(chart) -> list[dict]:

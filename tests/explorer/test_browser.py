@@ -1,0 +1,90 @@
+"""The real server and a real browser: pages draw their charts, and a running sweep comes in by itself."""
+
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+
+from tests.explorer import chromium
+from tests.explorer.conftest import APP, NETWORKS
+from tests.explorer.synthetic_study import write_run_directory
+from tests.explorer.test_views import CHARTS
+
+pytestmark = pytest.mark.skipif(chromium.executable() is None, reason="no Chromium is installed")
+
+IS_IDLE = "!document.querySelector('[data-testid=stStatusWidget]')"
+COUNT_CHARTS = "document.querySelectorAll('[data-testid=stVegaLiteChart] :is(canvas, svg)').length"
+COUNT_EXCEPTIONS = "document.querySelectorAll('[data-testid=stException]').length"
+FIRST_METRIC = "document.querySelector('[data-testid=stMetricValue]').innerText"
+
+
+@pytest.fixture
+def server(tmp_path):
+    """Starts the app on a directory; returns the address of its first page."""
+    processes = []
+
+    def start(directory) -> str:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        command = [sys.executable, "-m", "streamlit", "run", str(APP)]
+        command += ["--server.port", str(port), "--server.headless", "true", "--", str(directory)]
+        # From the checkout, so that its .streamlit/config.toml holds.
+        processes.append(subprocess.Popen(command, cwd=APP.parents[1], stdout=subprocess.DEVNULL))
+        address = f"http://127.0.0.1:{port}"
+        _wait_for(f"{address}/_stcore/health")
+        return address
+
+    yield start
+    for process in processes:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def _wait_for(url: str) -> None:
+    for _ in range(300):
+        try:
+            urllib.request.urlopen(url).close()
+            return
+        except urllib.error.URLError:
+            time.sleep(0.1)
+    raise TimeoutError(f"{url} did not answer within 30 s")
+
+
+@pytest.fixture
+def browser(tmp_path):
+    with chromium.Chromium(tmp_path / "profile") as browser:
+        yield browser
+
+
+def errors_of_pages(browser) -> list[str]:
+    # A link to a page makes Streamlit's client look for its server below that page first: two 404s.
+    return [error for error in browser.errors if "/_stcore/" not in error]
+
+
+def test_a_link_to_any_page_draws_its_charts_without_an_error(server, browser, finished):
+    address = server(finished)
+    # The default page has no name of its own; it comes last, since a fresh server must know all of them.
+    for page in [*(name for name in CHARTS if name != "overview"), ""]:
+        browser.open(f"{address}/{page}")
+        expected = CHARTS[page or "overview"]
+        browser.wait_until(f"{COUNT_CHARTS} == {expected} && {IS_IDLE}")
+        assert browser.value(COUNT_EXCEPTIONS) == 0
+        assert errors_of_pages(browser) == []
+
+
+def test_a_running_sweep_comes_in_by_itself_and_leaves_selections_alone(server, browser, untrained):
+    write_run_directory(untrained, NETWORKS, trained=20)
+    address = server(untrained)
+    browser.open(f"{address}/?status=done")
+    browser.wait_until(f"{COUNT_CHARTS} == 1 && {IS_IDLE}")
+    before = browser.value(FIRST_METRIC)
+    assert before != "32 of 32"
+    write_run_directory(untrained, NETWORKS)
+    browser.wait_until(f"{FIRST_METRIC} == '32 of 32'")
+    assert "status=done" in browser.value("location.search")
+    assert errors_of_pages(browser) == []
