@@ -4,7 +4,7 @@ Operations of a training step with n live of n0 weights, N sites, M hidden units
 
     sampling and local energies   7 S n     (N flips a chain and N ratios, each touching its site's weights)
     SR in samples                 2 S² (N + M) + S³ / 3   (two thin products, Cholesky)
-    SR in parameters              2 S n² + n³ / 3         (where n < S)
+    SR in parameters              2 S n² + n³ / 3         (the cheaper of the two is done)
 
 Seconds come from measured times of the same shape, else of any shape, else from the default rate.
 """
@@ -38,10 +38,9 @@ def step_operations(run: Run, level: int) -> float:
     """Floating-point operations of one training step of a run at a level."""
     dense = run.dense
     sites, samples, live = dense.hamiltonian.sites, dense.training.samples, run.remaining(level)
-    moves = 7 * samples * live
-    if live < samples:
-        return moves + 2 * samples * live**2 + live**3 / 3
-    return moves + 2 * samples**2 * (sites + dense.network.hidden(sites)) + samples**3 / 3
+    in_samples = 2 * samples**2 * (sites + dense.network.hidden(sites)) + samples**3 / 3
+    in_parameters = 2 * samples * live**2 + live**3 / 3
+    return 7 * samples * live + min(in_samples, in_parameters)
 
 
 def measurement_operations(run: Run, level: int, measurement: Measurement) -> float:

@@ -44,8 +44,11 @@ def test_paper_has_the_papers_numbers():
     assert {t.dense.hamiltonian.side: t.levels for t in trajectories} == levels
     assert {t.dense.steps for t in trajectories} == {10_000}
     assert {t.steps_per_level for t in trajectories} == {1_000}
-    # Seven sides, three replicates; references up to 25 sites: sides 4 and 5.
-    assert counts(plan) == {"dense": 21, "trajectory": 21, "ticket": 684, "reference": 2}
+    # Seven sides, three replicates. Of twelve densities those above n0 / N fall on level 1 together:
+    # 10 levels are left at side 4, 11 at sides 5 and 6, 12 beyond; each has three variants.
+    tickets = 3 * 3 * (10 + 11 + 11 + 4 * 12)
+    # References up to 25 sites: sides 4 and 5.
+    assert counts(plan) == {"dense": 21, "trajectory": 21, "ticket": tickets, "reference": 2}
 
 
 def test_laptop_has_tickets_at_six_densities_three_of_them_between_5_and_13_weights_per_spin():

@@ -1,0 +1,271 @@
+"""A study is read from its files alone: what is committed counts, what is damaged is named."""
+
+import os
+import re
+import shutil
+
+import numpy as np
+import polars as pl
+import pytest
+
+from nqs import identity
+from orchestrator import store
+from orchestrator.export import export_study
+from orchestrator.plan import Tickets
+from orchestrator.run_directory import RunDirectory, StudyError
+from orchestrator.store import JOINED_RUNS, JOINED_STATES, read_study
+from orchestrator.tables import REFERENCES, RUNS, STATES, STEPS, TABLES, WEIGHTS
+from tests.orchestrator.fake_engine import FakeEngine
+from tests.orchestrator.studies import (
+    assert_same_tables,
+    run_ids,
+    run_study,
+    small_plan,
+    statuses,
+)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    path = tmp_path_factory.mktemp("finished") / "run"
+    run_study(path, small_plan())
+    return path
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    return shutil.copytree(finished, tmp_path / "copy")
+
+
+def test_a_finished_study_has_every_run_every_level_and_every_documented_column(finished):
+    study, plan = read_study(finished), small_plan()
+    assert set(study.runs["status"]) == {"done"}
+    assert study.runs.columns == [column.name for column in JOINED_RUNS]
+    assert study.states.columns == [column.name for column in JOINED_STATES]
+    # Two replicates: the dense network, three levels, two tickets.
+    assert study.states.height == 12
+    assert study.weights(run_ids(plan, "trajectory")[0], 3)["hidden"].indices.size == 33
+    assert study.problems == []
+
+
+def test_errors_are_signed_and_relative_to_the_reference(finished):
+    states = read_study(finished).states
+    reference, sites = -4.0 * 4, 4
+    np.testing.assert_allclose(states["relative_error"], (states["energy"] - reference) / 16, rtol=1e-15)
+    np.testing.assert_allclose(states["error_per_spin"], (states["energy"] - reference) / sites, rtol=1e-15)
+    np.testing.assert_allclose(states["relative_error_error"], 0.1 / 16, rtol=1e-15)
+    np.testing.assert_allclose(states["error_per_spin_error"], 0.1 / 4, rtol=1e-15)
+
+
+def test_tickets_cluster_by_their_trajectory_and_its_dense_run(finished):
+    plan, states = small_plan(), read_study(finished).states
+    for row in states.iter_rows(named=True):
+        job = plan.jobs[row["run_id"]]
+        trajectory = {"dense": None, "trajectory": row["run_id"], "ticket": job.parent_run_id}[job.kind]
+        assert row["trajectory_run_id"] == trajectory
+        assert row["dense_run_id"] == job.dense.run_id
+
+
+def test_a_level_without_its_row_of_states_does_not_count(copy):
+    directory, (trajectory, _) = RunDirectory(copy), run_ids(small_plan(), "trajectory")
+    directory.part(STATES, trajectory, 3).unlink()
+    study = read_study(copy)
+    assert directory.part(WEIGHTS, trajectory, 3).exists()
+    assert study.all_weights.filter(run_id=trajectory, level=3).is_empty()
+    assert study.steps.filter(run_id=trajectory, level=3).is_empty()
+    # The row of `runs` was written before the level was committed: it doesn't count either.
+    (run,) = study.runs.filter(run_id=trajectory).iter_rows(named=True)
+    assert directory.part(RUNS, trajectory, 3).exists()
+    assert (run["status"], run["outcome"], run["levels_done"]) == ("ready", None, 2)
+    with pytest.raises(StudyError, match="no level 3"):
+        study.weights(trajectory, 3)
+
+
+def test_a_study_that_has_not_begun_is_all_ready_or_waiting(tmp_path):
+    study = read_study(tmp_path / "nothing", small_plan())
+    expected = {"dense": "ready", "trajectory": "waiting", "ticket": "waiting"}
+    assert {kind: status for kind, status in study.runs.select("kind", "status").iter_rows()} == expected
+    assert study.states.is_empty() and study.steps.is_empty() and study.all_weights.is_empty()
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_a_place_without_a_study_is_refused_in_one_sentence(tmp_path):
+    with pytest.raises(StudyError, match="neither a run directory .* nor an export"):
+        read_study(tmp_path)
+
+
+def test_failed_diverged_and_blocked_are_told_from_files_with_their_reasons(tmp_path):
+    plan = small_plan()
+    (bad, good), (_, diverging) = run_ids(plan, "dense"), run_ids(plan, "trajectory")
+    run_study(tmp_path, plan, FakeEngine(bugs=((bad, 0),), diverges=((diverging, 2),)))
+    runs = {row["run_id"]: row for row in read_study(tmp_path).runs.iter_rows(named=True)}
+    assert runs[bad]["status"] == "failed"
+    assert runs[bad]["reason"].startswith("RuntimeError: a bug on purpose (fake_engine.py:")
+    assert runs[good]["status"] == "done"
+    assert (runs[diverging]["status"], runs[diverging]["levels_done"]) == ("diverged", 1)
+    assert runs[diverging]["reason"] == "the energy is nan at step 5"
+    for row in runs.values():
+        if row["kind"] == "ticket":
+            cause = bad if row["dense_run_id"] == bad else diverging
+            assert (row["status"], row["blocked_by"]) == ("blocked", cause)
+
+
+def test_a_run_of_older_numerics_is_stale(copy, monkeypatch):
+    monkeypatch.setattr(store, "NUMERICS_VERSION", identity.NUMERICS_VERSION + 1)
+    assert set(statuses(copy).values()) == {"stale"}
+
+
+def test_running_needs_a_driver_and_a_checkpoint_of_its_own_time(tmp_path):
+    plan = small_plan(replicates=1)
+    (dense,) = run_ids(plan, "dense")
+    # The first task's first stretch, of three: it has a checkpoint and is not done.
+    run_study(tmp_path, plan, stop_after=1)
+    directory = RunDirectory(tmp_path)
+    (checkpoint,) = directory.checkpoints.iterdir()
+    assert statuses(tmp_path)[dense] == "ready"
+    with directory.lock() as holder:
+        os.utime(checkpoint, (holder.since.timestamp() - 9,) * 2)
+        assert statuses(tmp_path)[dense] == "ready"
+        os.utime(checkpoint, (holder.since.timestamp() + 1,) * 2)
+        assert statuses(tmp_path)[dense] == "running"
+
+
+def test_runs_that_the_sweep_no_longer_asks_for_stay_readable(copy):
+    smaller = small_plan(replicates=1)
+    study = read_study(copy, smaller)
+    assert study.runs["planned"].to_list().count(False) == 4
+    assert study.states.height == 12
+
+
+@pytest.mark.parametrize("table", [STATES, RUNS, REFERENCES, STEPS, WEIGHTS])
+@pytest.mark.parametrize("left", [0, 3, 60, -10])
+def test_a_truncated_file_is_named_and_the_rest_is_read(table, left, copy):
+    whole = read_study(copy)
+    path = min((copy / "tables" / table.name).iterdir())
+    path.write_bytes(path.read_bytes()[:left])
+    study = read_study(copy)
+    assert study.problems[0].startswith(f"{path} is truncated or damaged")
+    assert study.runs.height == whole.runs.height
+    assert study.states.height >= whole.states.height - 1
+    assert study.steps.height > 0 and study.all_weights.height > 0
+
+
+def test_a_file_of_another_kind_is_named(copy):
+    path = copy / "tables" / "states" / "d0.0.parquet"
+    pl.DataFrame({"a": [1]}).write_parquet(path)
+    assert read_study(copy).problems == [
+        f"{path} is not a file of the table states: it has no column 'run_id'"
+    ]
+    pl.DataFrame({"run_id": [1], "level": [0]}).write_parquet(path)
+    (problem,) = read_study(copy).problems
+    assert problem.startswith(f"{path} does not fit the table states")
+    assert "\n" not in problem
+
+
+def test_missing_weights_of_a_committed_level_are_named(copy):
+    path = min((copy / "tables" / "weights").iterdir())
+    path.unlink()
+    (problem,) = read_study(copy).problems
+    assert problem.startswith(f"{path} is missing, but level 0 of run ")
+
+
+def test_a_half_done_compaction_is_never_seen(copy):
+    whole = read_study(copy)
+    for table in TABLES.values():
+        parts = sorted((copy / "tables" / table.name).glob("*.parquet"))
+        if table is not WEIGHTS and table is not STEPS and parts:
+            pl.concat([pl.read_parquet(part) for part in parts]).write_parquet(
+                parts[0].with_name("merged.parquet")
+            )
+            parts[-1].unlink()
+    assert_same_tables(whole, read_study(copy))
+
+
+def test_the_most_trusted_reference_is_used(copy):
+    directory, plan = RunDirectory(copy), small_plan()
+    job = plan.jobs[run_ids(plan, "reference")[0]]
+    row = FakeEngine().reference_energy(job.hamiltonian)
+    rows = [row | {"method": "dmrg", "energy": -1.0}, row | {"method": "exact", "energy": -15.0}]
+    directory.write_rows(REFERENCES, directory.part(REFERENCES, "e0"), rows, "x")
+    states = read_study(copy).states
+    assert set(states["reference_method"]) == {"exact"}
+    assert set(states["reference_energy"]) == {-15.0}
+
+
+def test_references_of_the_repository_serve_where_the_study_has_none(copy, tmp_path, monkeypatch):
+    directory, plan = RunDirectory(copy), small_plan()
+    (reference,) = run_ids(plan, "reference")
+    moved = tmp_path / "references.parquet"
+    directory.part(REFERENCES, reference).rename(moved)
+    assert read_study(copy).states["relative_error"].null_count() == 12
+    monkeypatch.setattr(store, "REPOSITORY_REFERENCES", moved)
+    assert read_study(copy).states["relative_error"].null_count() == 0
+
+
+def test_an_older_table_without_a_column_reads_as_null(copy):
+    for path in (copy / "tables" / "states").iterdir():
+        pl.read_parquet(path).drop("r_hat").write_parquet(path)
+    study = read_study(copy)
+    assert study.problems == []
+    assert study.states["r_hat"].null_count() == 12
+
+
+# --- the export
+
+
+def test_an_export_reads_as_the_run_directory_does(finished, tmp_path):
+    study = read_study(finished)
+    export_study(study, tmp_path / "export")
+    exported = read_study(tmp_path / "export")
+    assert (exported.sweep, exported.profile, exported.problems) == ("small", "paper", [])
+    for name in ("runs", "states", "references", "attempts"):
+        assert getattr(exported, name).equals(getattr(study, name)), name
+    assert_same_tables(study, exported)
+    trajectory = run_ids(small_plan(), "trajectory")[0]
+    np.testing.assert_array_equal(
+        exported.weights(trajectory, 2)["hidden"].values, study.weights(trajectory, 2)["hidden"].values
+    )
+
+
+def test_one_line_on_the_export_gives_relative_error_against_weights_per_spin(finished, tmp_path):
+    export_study(read_study(finished), tmp_path / "export")
+    curve = pl.read_parquet(tmp_path / "export" / "states.parquet").select(
+        "parameters_per_spin", "relative_error"
+    )
+    assert curve.height == 12 and curve.null_count().sum_horizontal().item() == 0
+
+
+def test_every_column_of_the_export_is_described_in_its_footer_and_in_the_dictionary(finished, tmp_path):
+    import pyarrow.parquet as pq
+
+    export_study(read_study(finished), tmp_path / "export")
+    dictionary = (tmp_path / "export" / "DATA.md").read_text()
+    for name in TABLES:
+        for field in pq.read_schema(tmp_path / "export" / f"{name}.parquet"):
+            description = field.metadata[b"description"].decode().replace("|", "∣")
+            line = f"^\\| {field.name} \\| .* \\| {re.escape(description)} \\|$"
+            assert re.search(line, dictionary, re.MULTILINE), field.name
+
+
+def test_an_export_replaces_an_export_of_the_same_study_and_nothing_else(finished, tmp_path):
+    study, target = read_study(finished), tmp_path / "export"
+    export_study(study, target)
+    export_study(study, target)
+    (target / "notes.txt").write_text("mine")
+    with pytest.raises(StudyError, match=r"holds something else \('notes.txt'\)"):
+        export_study(study, target)
+    assert (target / "notes.txt").read_text() == "mine"
+
+    other = tmp_path / "other"
+    run_study(other, small_plan(name="other", tickets=Tickets(variants=["init_imp"], levels=[1])))
+    (target / "notes.txt").unlink()
+    with pytest.raises(StudyError, match="something else than an export of 'other'"):
+        export_study(read_study(other), target)
+
+
+def test_a_damaged_study_is_not_exported(copy, tmp_path):
+    path = min((copy / "tables" / "steps").iterdir())
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(StudyError, match="truncated or damaged"):
+        export_study(read_study(copy), tmp_path / "export")
+    assert not (tmp_path / "export").exists()
