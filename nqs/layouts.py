@@ -14,7 +14,7 @@ from jax import Array
 
 # Live weights are padded to the next of these, so that a whole trajectory needs few compilations;
 # close together where the cubic solve would feel the padding.
-LIVE_BUCKETS = (32, 64, 128, 224, 320, 416, 544, 672, 832, 1024)
+LIVE_BUCKETS = (64, 128, 256, 416, 608, 800, 1024)
 # The Gram matrix is summed over this many columns at a time, a dynamic number of times.
 COLUMN_CHUNK = 256
 
@@ -87,8 +87,8 @@ def _list_seconds(sites: int, degree: int, bucket: int, samples: int) -> float:
 
 
 def _degree(live_by_site: np.ndarray) -> int:
-    # Padded to a power of two, so that few programs serve all masks.
-    return max(4, 1 << int(live_by_site.max(initial=1) - 1).bit_length())
+    # Padded to a power of two, at least 8, so that few programs serve all masks.
+    return max(8, 1 << int(live_by_site.max(initial=1) - 1).bit_length())
 
 
 def live_bucket(live: int, samples: int) -> int | None:
