@@ -41,19 +41,13 @@ def choose_study() -> None:
     if not studies:
         loading.select(None)
         return
+    names = loading.names_of(studies)
     with st.sidebar:
-        chosen = address.choose(
-            "Study", "study", [study_name(path) for path in studies], study_name(studies[0])
-        )
+        chosen = address.choose("Study", "study", list(names), next(iter(names)))
         st.button("Read again", help="New results of a running sweep also come in with every selection.")
-    loading.select(next(path for path in studies if study_name(path) == chosen))
+    loading.select(names[chosen])
     for problem in loading.selected().problems:
         st.warning(problem)
-
-
-def study_name(path: Path) -> str:
-    """A directory as the sidebar and the address have it: its folder and name."""
-    return "/".join(path.resolve().parts[-2:])
 
 
 st.set_page_config(page_title="Pruned neural quantum states", page_icon="✂", layout="wide")

@@ -69,13 +69,14 @@ def find_studies(argument: str | None) -> list[Path]:
 def _studies_below(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    return sorted(
-        (path for path in folder.iterdir() if path.is_dir() and is_study(path)), key=_newest_change
-    )[::-1]
+    studies = [path for path in folder.iterdir() if path.is_dir() and is_study(path)]
+    return sorted(studies, key=_last_change, reverse=True)
 
 
-def _newest_change(path: Path) -> float:
-    return max((stamp for _, stamp, _ in _files(path)), default=0)
+def _last_change(path: Path) -> float:
+    """When the study last got a result; a folder's time is that of the last file renamed into it."""
+    marks = [path / name for name in ("sweep.json", "tables/states", "runs.parquet")]
+    return max((mark.stat().st_mtime for mark in marks if mark.exists()), default=0.0)
 
 
 def _files(directory: Path) -> Iterator[tuple[str, int, int]]:
@@ -121,6 +122,15 @@ def _missing_tables(path: Path) -> list[str]:
         return []
     missing = [f"{name}.parquet" for name in TABLES if not (path / f"{name}.parquet").exists()]
     return [f"{path} has no {', '.join(missing)}; what needs it is not shown."] if missing else []
+
+
+def names_of(studies: list[Path]) -> dict[str, Path]:
+    """Studies by a short name that tells them apart: folder and name, the whole path where two share that."""
+    short = ["/".join(path.resolve().parts[-2:]) for path in studies]
+    return {
+        name if short.count(name) == 1 else str(path.resolve()): path
+        for name, path in zip(short, studies, strict=True)
+    }
 
 
 def select(path: Path | None) -> None:

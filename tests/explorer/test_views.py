@@ -124,7 +124,9 @@ def test_an_address_that_asks_for_what_is_not_there_gets_a_sentence_and_the_defa
 def test_selections_are_kept_over_a_change_of_page(app, finished):
     test = app(finished, "lottery_tickets")
     test.selectbox(key="confidence").select("0.99").run()
-    test.switch_page("views/finite_size.py").run()
+    for page in ("overview", "finite_size"):
+        test.query_params = {}  # as a browser does on a change of page
+        test.switch_page(f"views/{page}.py").run()
     assert "99%" in texts(test.caption)
     assert test.query_params["confidence"] == "0.99"
 
@@ -146,6 +148,16 @@ def test_the_newest_run_directory_opens_by_itself_and_others_can_be_picked(
     assert test.selectbox(key="study").value == "runs/newer-tiny"
     assert test.metric[0].value == "32 of 32"
     test.selectbox(key="study").select("runs/untrained-tiny").run()
+    assert test.metric[0].value == "0 of 32"
+
+
+def test_studies_of_the_same_folder_and_name_can_both_be_picked(app, untrained, finished, tmp_path):
+    elsewhere = tmp_path / "elsewhere" / "runs" / untrained.name
+    shutil.copytree(finished, elsewhere)
+    test = app(elsewhere)
+    assert test.metric[0].value == "32 of 32"
+    assert test.selectbox(key="study").options == [str(elsewhere), str(untrained)]
+    test.selectbox(key="study").select(str(untrained)).run()
     assert test.metric[0].value == "0 of 32"
 
 
