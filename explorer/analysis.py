@@ -61,6 +61,8 @@ class Quantity:
     logarithmic: bool
 
 
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
 # Statuses of runs that more training will finish.
 UNFINISHED = ("waiting", "ready", "running")
 
@@ -454,8 +456,12 @@ def ticket_headline(summary: pl.DataFrame, window: tuple[float, float]) -> str:
 
 
 def _short(ratio: float) -> str:
-    """Two digits, and one behind the point where they are few: 31, 1.0, 0.35."""
-    return f"{ratio:.1f}" if 0.95 <= ratio < 9.95 else f"{ratio:.2g}" if ratio < 99.5 else f"{ratio:.0f}"
+    """A factor as a headline has it: 0.35, 1.0, 31, 120, and its power of ten from 10⁴ on."""
+    if ratio >= 1e4:
+        return f"10{str(round(np.log10(ratio))).translate(SUPERSCRIPTS)}"
+    if ratio >= 99.5:
+        return f"{ratio:.0f}"
+    return f"{ratio:.1f}" if 0.95 <= ratio < 9.95 else f"{ratio:.2g}"
 
 
 def change_headline(points: pl.DataFrame, quantity: Quantity) -> str:
@@ -470,7 +476,9 @@ def change_headline(points: pl.DataFrame, quantity: Quantity) -> str:
             curve = curve.sort("parameters_per_spin")
             densities = curve["parameters_per_spin"].to_numpy()
             step = int(np.argmax(np.abs(np.diff(curve["estimate"].to_numpy()))))
-            where.append(f"{densities[step]:.3g}–{densities[step + 1]:.3g} (L = {side})")
+            where.append(
+                f"{densities[step]:.3g}–{densities[step + 1]:.3g} (L\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{side})"
+            )
     name = quantity.name.capitalize()
     return f"{name}: changes most at {_listed(where)} weights per spin" if where else name
 
@@ -483,7 +491,7 @@ def extreme_headline(points: pl.DataFrame, quantity: Quantity, largest: bool) ->
     """
     extremes = points.sort("estimate", descending=largest).group_by("side", maintain_order=True).first()
     where = [
-        f"{row['parameters_per_spin']:.3g} (L = {row['side']})"
+        f"{row['parameters_per_spin']:.3g} (L\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{row['side']})"
         for row in extremes.sort("side").iter_rows(named=True)
     ]
     which = "largest" if largest else "lowest"
@@ -509,6 +517,19 @@ def size_headline(windows: pl.DataFrame, factor: float, sides: list[int]) -> str
         for row in agree.iter_rows(named=True)
     ]
     return f"{names} agree within a factor of {factor:g} at {_listed(spans)} weights per spin"
+
+
+def agreement_headline(agreement: pl.DataFrame) -> str:
+    """At which densities the sizes differ least and most, and by what factors.
+
+    Args:
+        agreement: from `size_agreement`, at least one row.
+    """
+    ordered = agreement.sort("factor", "parameters_per_spin").rows(named=True)
+    least, most = (
+        f"× {_short(row['factor'])} at {row['parameters_per_spin']:.3g}" for row in (ordered[0], ordered[-1])
+    )
+    return f"Sizes differ least by {least} and most by {most} weights per spin"
 
 
 def _listed(parts: list[str]) -> str:

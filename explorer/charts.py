@@ -17,7 +17,7 @@ import altair as alt
 import polars as pl
 import vl_convert
 
-from explorer.analysis import TRAJECTORY, Quantity
+from explorer.analysis import SUPERSCRIPTS, TRAJECTORY, Quantity
 
 SERIES_LABELS = {
     TRAJECTORY: "trajectory",
@@ -58,7 +58,6 @@ HORIZONTAL = {"parameters_per_spin": "weights per spin   nᵣ / N", "remaining":
 
 _FONT = "Source Serif, STIX Two Text, Times New Roman, Liberation Serif, DejaVu Serif, serif"
 _INK, _GRID, _SHADE = "#222222", "#E8E8E8", "#009E73"
-_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def side_colour(side: int) -> str:
@@ -428,7 +427,7 @@ def _tick_label(tick: float, low: float, high: float) -> str:
     if 1e-2 <= tick < 1e4 and not _is_wide(low, high):
         return f"{tick:g}"
     digit, exponent = f"{tick:.0e}".split("e")
-    power = f"10{str(int(exponent)).translate(_SUPERSCRIPTS)}"
+    power = f"10{str(int(exponent)).translate(SUPERSCRIPTS)}"
     return power if digit == "1" else f"{digit}·{power}"
 
 

@@ -74,7 +74,7 @@ def show_agreement(agreement: pl.DataFrame) -> None:
         return
     figures.show_figure(
         "size-agreement",
-        f"Sizes differ by a factor of up to {agreement['factor'].max():.2g}",
+        analysis.agreement_headline(agreement),
         charts.agreement(agreement, factor),
         "Ratio of the largest to the smallest error per spin over all sides that reach a density, "
         "interpolated linearly in log–log between measured densities, never beyond. "

@@ -247,7 +247,7 @@ def test_a_side_without_reference_energy_is_named_and_its_magnetisation_is_shown
     test = app(tmp_path / "part", "finite_size")
     assert "No reference energy for L = 4" in texts(test.warning)
     assert test.subheader[0].value == "Energy error per spin against weights per spin"
-    assert "(L = 4)" in texts(test.subheader)
+    assert "(L\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}4)" in texts(test.subheader)
 
 
 def test_every_status_of_the_store_has_a_colour():
