@@ -84,53 +84,35 @@ def _plan_totals(
 
 def status_data(plan: Plan, study: Study, schedule: Schedule, costs: CostModel) -> dict:
     """The status of a study as plain data, for --json and for the table alike."""
-    remaining: dict[str, float] = defaultdict(float)
-    for unit, state in schedule.states.items():
-        if state != "done":
-            remaining[unit.run_id] += schedule.seconds[unit]
     holder = RunDirectory(study.path).holder()
+    remaining = _remaining_seconds(study, schedule)
+    trainings = [job for job in plan.jobs.values() if not isinstance(job, ReferenceJob)]
+    columns = ("run_id", "kind", "status", "levels_done", "levels_wanted", "blocked_by", "reason")
     return {
         "sweep": plan.sweep,
         "profile": plan.profile,
         "path": str(study.path),
         "driver": holder and {"pid": holder.pid, "host": holder.host, "since": holder.since.isoformat()},
         "counts": _counts(study),
-        "references": _references(plan, study, schedule),
-        "remaining_seconds": sum(remaining[unit.run_id] for unit in _first_units(schedule)),
-        "estimate": costs.source(
-            next(job for job in plan.jobs.values() if not isinstance(job, ReferenceJob))
-        ),
+        "references": _references(plan, study),
+        "remaining_seconds": sum(remaining.values()),
+        "estimate": costs.source(trainings[0]),
         "problems": study.problems,
         "runs": [
-            {
-                name: run[name]
-                for name in (
-                    "run_id",
-                    "kind",
-                    "status",
-                    "levels_done",
-                    "levels_wanted",
-                    "blocked_by",
-                    "reason",
-                )
-            }
-            | {"remaining_seconds": _remaining(run, remaining)}
-            for run in study.runs.iter_rows(named=True)
+            run | {"remaining_seconds": remaining.get(run["run_id"], 0.0)}
+            for run in study.runs.select(columns).iter_rows(named=True)
         ],
     }
 
 
-def _first_units(schedule: Schedule) -> list[Unit]:
-    """One unit of every run that still can go on."""
-    return list({unit.run_id: unit for unit in schedule.missing}.values())
-
-
-def _remaining(run: dict, remaining: dict[str, float]) -> float:
-    return (
-        remaining[run["run_id"]]
-        if run["status"] in ("waiting", "ready", "running", "failed", "blocked")
-        else 0.0
-    )
+def _remaining_seconds(study: Study, schedule: Schedule) -> dict[str, float]:
+    """Time that each run and reference energy still needs; none for what a divergence ended."""
+    diverged = set(study.runs.filter(status="diverged")["run_id"])
+    remaining: dict[str, float] = defaultdict(float)
+    for unit, state in schedule.states.items():
+        if state not in ("done", "diverged") and schedule.blocked_by(unit) not in diverged:
+            remaining[unit.run_id] += schedule.seconds[unit]
+    return remaining
 
 
 def _counts(study: Study) -> dict[str, int]:
@@ -138,7 +120,7 @@ def _counts(study: Study) -> dict[str, int]:
     return {status: counts[status] for status in STATUSES}
 
 
-def _references(plan: Plan, study: Study, schedule: Schedule) -> dict[str, int]:
+def _references(plan: Plan, study: Study) -> dict[str, int]:
     wanted = [run_id for run_id, job in plan.jobs.items() if isinstance(job, ReferenceJob)]
     known = committed_units(plan, study.states, study.references)
     return {"known": sum(Unit(run_id, 0) in known for run_id in wanted), "wanted": len(wanted)}

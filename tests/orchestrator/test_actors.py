@@ -1,0 +1,137 @@
+"""Slots: their own cores or GPU, their own cache; and ray gives them their tasks from any directory."""
+
+import os
+import sys
+from contextlib import contextmanager
+
+import pytest
+
+from nqs.config import ReferenceJob, TransverseFieldIsing
+from orchestrator import actors
+from orchestrator.actors import Engine, Failure, RayExecutor, Slot, Worker, cpu_slots, slot_environment
+from orchestrator.store import read_study
+from tests.orchestrator.fake_engine import FakeEngine
+from tests.orchestrator.studies import assert_same_tables, run_study, small_plan
+
+ANY_JOB = ReferenceJob(hamiltonian=TransverseFieldIsing(side=2, field=1.0))
+
+
+@contextmanager
+def ray_executor(**options):
+    executor = RayExecutor(**options)
+    try:
+        yield executor
+    finally:
+        executor.close()
+
+
+def results_of(executor, count: int) -> dict[Slot, object]:
+    found = {}
+    while len(found) < count:
+        found |= dict(executor.wait(1.0))
+    return found
+
+
+def probe(hamiltonian) -> dict:
+    names = (
+        "XLA_FLAGS",
+        "OMP_NUM_THREADS",
+        "JAX_PLATFORMS",
+        "CUDA_VISIBLE_DEVICES",
+        "JAX_COMPILATION_CACHE_DIR",
+    )
+    return {
+        "cores": sorted(os.sched_getaffinity(0)),
+        "jax": "jax" in sys.modules,
+        "environment": {name: os.environ.get(name) for name in names},
+    }
+
+
+PROBE = Engine(None, probe)
+
+
+def test_cpu_slots_share_no_core_no_cache_and_start_before_jax_is_imported():
+    with ray_executor(gpus=0, engine=PROBE) as executor:
+        for slot in executor.slots:
+            executor.submit(slot, ANY_JOB, 1.0)
+        found = results_of(executor, len(executor.slots))
+    cores = [core for result in found.values() for core in result["cores"]]
+    assert sorted(cores) == sorted(os.sched_getaffinity(0))
+    caches = {result["environment"]["JAX_COMPILATION_CACHE_DIR"] for result in found.values()}
+    assert len(caches) == len(found)
+    for result in found.values():
+        assert not result["jax"]
+        assert result["environment"]["OMP_NUM_THREADS"] == "1"
+        assert result["environment"]["JAX_PLATFORMS"] == "cpu"
+        assert "--xla_cpu_multi_thread_eigen=false" in result["environment"]["XLA_FLAGS"]
+
+
+def test_gpu_slots_see_one_gpu_each():
+    """Ray hands out GPUs by number, also on a machine that has none."""
+    with ray_executor(gpus=2, engine=PROBE) as executor:
+        assert [slot.name for slot in executor.slots] == ["gpu 0", "gpu 1"]
+        for slot in executor.slots:
+            executor.submit(slot, ANY_JOB, 1.0)
+        found = results_of(executor, 2)
+    assert {result["environment"]["CUDA_VISIBLE_DEVICES"] for result in found.values()} == {"0", "1"}
+    assert {result["environment"]["JAX_PLATFORMS"] for result in found.values()} == {None}
+
+
+def test_ray_gives_the_tables_of_one_process_though_two_actors_die_on_the_way(tmp_path, monkeypatch):
+    run_study(tmp_path / "inline", small_plan())
+    grave = tmp_path / "grave"
+    grave.mkdir()
+    for name in ("first", "second"):
+        (grave / name).touch()
+    # The packages must be found from anywhere.
+    monkeypatch.chdir(tmp_path)
+    with ray_executor(gpus=0, engine=FakeEngine(dies_while=grave).engine()) as executor:
+        run_study(tmp_path / "ray", small_plan(), executor=executor)
+    study = read_study(tmp_path / "ray")
+    # Either both slots lost one, or one slot lost two at once: two files, two deaths.
+    assert 1 <= study.attempts.height <= 2
+    assert set(study.attempts["error_class"]) == {"actor_lost"}
+    assert_same_tables(read_study(tmp_path / "inline"), study)
+
+
+def test_a_bug_comes_back_as_a_value_with_its_first_line_and_place():
+    def bug(hamiltonian):
+        raise ZeroDivisionError("one\ntwo")
+
+    failure = Worker(Slot(0), Engine(None, bug)).work(ANY_JOB, 1.0)
+    assert isinstance(failure, Failure)
+    assert failure.error_class == "bug"
+    assert failure.message.startswith("ZeroDivisionError: one (test_actors.py:")
+    assert "two" in failure.traceback
+
+
+def test_slots_divide_the_cores_and_refuse_more_than_there_are(monkeypatch):
+    monkeypatch.setattr(actors.os, "sched_getaffinity", lambda _: {3, 1, 5, 7, 9}, raising=False)
+    assert [slot.cores for slot in cpu_slots(2)] == [(1, 3), (5, 7)]
+    with pytest.raises(ValueError, match="--cpus-per-slot is 6; allowed: 1 to 5"):
+        cpu_slots(6)
+
+
+def test_a_new_slots_cache_starts_with_the_programs_of_the_fullest_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    caches = tmp_path / "pruned-nqs" / "jax"
+    for name, programs in (("cpu-0", 1), ("cpu-1", 3), ("gpu-0", 9)):
+        (caches / name).mkdir(parents=True)
+        for program in range(programs):
+            (caches / name / f"p{program}-cache").write_bytes(b"program")
+            (caches / name / f"p{program}-atime").write_bytes(b"time")
+    assert slot_environment(Slot(2))["JAX_COMPILATION_CACHE_DIR"] == str(caches / "cpu-2")
+    assert {path.name for path in (caches / "cpu-2").iterdir()} == {
+        path.name for path in (caches / "cpu-1").iterdir()
+    }
+    # One that has its own keeps it.
+    slot_environment(Slot(0))
+    assert len(list((caches / "cpu-0").iterdir())) == 2
+
+
+def test_a_users_own_xla_flags_are_kept(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=there")
+    flags = slot_environment(Slot(0))["XLA_FLAGS"].split()
+    assert flags[0] == "--xla_dump_to=there"
+    monkeypatch.setenv("XLA_FLAGS", " ".join(flags))
+    assert slot_environment(Slot(0))["XLA_FLAGS"].split() == flags

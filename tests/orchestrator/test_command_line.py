@@ -1,0 +1,353 @@
+"""The command line as a person meets it: sentences, exit codes, nothing lost."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import polars as pl
+import pytest
+
+from orchestrator.__main__ import main
+from orchestrator.run_directory import RunDirectory
+from orchestrator.store import read_study
+from tests.orchestrator.fake_engine import FakeEngine
+from tests.orchestrator.studies import REPOSITORY, SWEEP_FILE, assert_same_tables, run_ids, small_plan
+
+INLINE = ("--executor", "inline")
+
+
+@pytest.fixture
+def sweep_file(tmp_path):
+    file = tmp_path / "small.py"
+    file.write_text(SWEEP_FILE)
+    return file
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "small.py").write_text(SWEEP_FILE)
+    arguments = [str(folder / "small.py"), "--out", str(folder / "run"), *INLINE]
+    assert main(arguments, engine=FakeEngine().engine()) == 0
+    return folder / "run"
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    return shutil.copytree(finished, tmp_path / "run")
+
+
+def start(*arguments, step_seconds=0.0, **options) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.orchestrator.fake_command_line", *map(str, arguments)],
+        cwd=REPOSITORY,
+        env=os.environ | {"FAKE_STEP_SECONDS": str(step_seconds)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def call(*arguments) -> tuple[int, str, str]:
+    process = start(*arguments)
+    out, err = process.communicate(timeout=60)
+    return process.returncode, out, err
+
+
+def snapshot(folder) -> dict:
+    """Contents of every file below a folder; the lock and what a start tidies up aside."""
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
+
+
+# --- running
+
+
+def test_a_finished_study_run_again_says_so_and_exits_0_without_ray_or_jax(finished, sweep_file):
+    program = (
+        "import sys; from orchestrator.__main__ import main; code = main(sys.argv[1:]); "
+        "print([name for name in ('ray', 'jax', 'netket') if name in sys.modules]); sys.exit(code)"
+    )
+    before = snapshot(finished)
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(sweep_file), "--out", str(finished)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - started < 5
+    lines = done.stdout.splitlines()
+    assert lines[0] == "Nothing is missing of small, profile paper."
+    assert lines[-2] == f"open it: streamlit run explorer/app.py -- {finished}"
+    assert lines[-1] == "[]"
+    assert snapshot(finished) == before
+
+
+def test_without_out_the_results_are_under_runs(sweep_file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main([str(sweep_file), *INLINE], engine=FakeEngine().engine()) == 0
+    assert set(read_study(tmp_path / "runs" / "small-paper").runs["status"]) == {"done"}
+
+
+def test_failures_exit_1_divergence_exits_0_and_both_are_reported(sweep_file, tmp_path, capsys):
+    plan = small_plan()
+    (bad, _), (_, diverging) = run_ids(plan, "dense"), run_ids(plan, "trajectory")
+    arguments = [str(sweep_file), "--out", str(tmp_path / "run"), *INLINE]
+    fake = FakeEngine(bugs=((bad, 0),), diverges=((diverging, 1),))
+    assert main(arguments, engine=fake.engine()) == 1
+    out = capsys.readouterr().out
+    assert f"failed: {bad}: RuntimeError: a bug on purpose" in out
+    assert f"diverged: {diverging}: the energy is nan at step 5; blocks 2 runs" in out
+    # The failed run is tried again; the diverged one is done.
+    assert main(arguments, engine=FakeEngine().engine()) == 0
+    assert f"diverged: {diverging}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_stops_with_130_and_the_same_command_goes_on_to_the_same_tables(
+    number, finished, sweep_file, tmp_path
+):
+    out = tmp_path / "run"
+    arguments = (sweep_file, "--out", out, *INLINE)
+    process = start(*arguments, step_seconds=0.02)
+    wait_for(lambda: len(list((out / "tables" / "states").glob("*.parquet"))) >= 2)
+    process.send_signal(number)
+    text, err = process.communicate(timeout=20)
+    assert process.returncode == 130, err
+    assert f"the same command goes on: python -m orchestrator {sweep_file} --out {out}" in text
+    assert err == ""
+    assert 2 <= read_study(out).states.height < 12
+    assert RunDirectory(out).holder() is None
+    assert call(*arguments)[0] == 0
+    assert_same_tables(read_study(finished), read_study(out))
+
+
+def wait_for(condition, seconds: float = 20.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.002)
+
+
+def test_killed_at_ten_points_a_study_ends_with_the_tables_of_an_undisturbed_one(
+    finished, sweep_file, tmp_path
+):
+    """kill −9 after so many more files each time, with the fake training; the real one is in test_kill.py."""
+    out = tmp_path / "run"
+    arguments = (sweep_file, "--out", out, *INLINE)
+    codes = []
+    for kill in range(10):
+        process = start(*arguments, step_seconds=0.005)
+        kill_after(1 + kill % 4, process, out)
+        codes.append(process.returncode)
+    # One that had finished before would not have been killed.
+    assert codes == [-signal.SIGKILL] * 10
+    assert call(*arguments)[0] == 0
+    assert_same_tables(read_study(finished), read_study(out))
+
+
+def kill_after(files: int, process: subprocess.Popen, out) -> None:
+    """Kill a driver once it has written so many more files."""
+    seen = written(out)
+    wait_for(lambda: process.poll() is not None or written(out) - seen >= files)
+    process.kill()
+    process.communicate()
+
+
+def written(out) -> int:
+    # A file may be renamed while the tree is walked.
+    with contextlib.suppress(FileNotFoundError):
+        return len(list((out / "tables").rglob("*.parquet")))
+    return 0
+
+
+# --- asking
+
+
+def test_status_has_a_row_for_each_state_and_json_the_same_for_programs(finished, sweep_file):
+    code, out, err = call(sweep_file, "--out", finished, "--status")
+    assert (code, err) == (0, "")
+    for state in ("waiting", "ready", "running", "done", "diverged", "failed", "blocked", "stale"):
+        assert f"\n {state} " in out
+    code, out, err = call(sweep_file, "--out", finished, "--status", "--json")
+    status = json.loads(out)
+    assert (code, status["counts"]["done"], status["remaining_seconds"]) == (0, 8, 0)
+    assert status["references"] == {"known": 1, "wanted": 1}
+
+
+def test_status_tells_the_first_error_and_what_it_leaves_to_do(sweep_file, tmp_path, capsys):
+    out, (bad, _) = tmp_path / "run", run_ids(small_plan(), "dense")
+    arguments = [str(sweep_file), "--out", str(out)]
+    main([*arguments, *INLINE], engine=FakeEngine(bugs=((bad, 0),)).engine())
+    capsys.readouterr()
+    assert main([*arguments, "--status", "--json"]) == 0
+    status = json.loads(capsys.readouterr().out)
+    assert (status["counts"]["failed"], status["counts"]["blocked"]) == (1, 3)
+    (failed,) = [run for run in status["runs"] if run["status"] == "failed"]
+    assert failed["reason"].startswith("RuntimeError: a bug on purpose")
+    left = [run["remaining_seconds"] for run in status["runs"] if run["status"] in ("failed", "blocked")]
+    assert min(left) > 0
+    assert status["remaining_seconds"] == pytest.approx(sum(left))
+
+
+def test_a_plan_names_every_missing_run_with_its_reason_and_writes_nothing(sweep_file, tmp_path):
+    code, out, err = call(sweep_file, "--out", tmp_path / "run", "--plan")
+    assert (code, err) == (0, "")
+    for run_id in small_plan().jobs:
+        assert run_id in out
+    assert "not started" in out and "from default rates" in out
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_plan_of_an_extended_sweep_has_only_what_is_missing_from_measured_times(finished, sweep_file):
+    sweep_file.write_text(SWEEP_FILE.replace("levels=3", "levels=4"))
+    code, out, _ = call(sweep_file, "--out", finished, "--plan")
+    assert code == 0
+    assert [run_id for run_id in small_plan().jobs if run_id in out] == run_ids(small_plan(), "trajectory")
+    assert "3 of 4 levels done" in out and "from measured times" in out
+
+
+def test_an_export_is_written_and_described(finished, sweep_file, tmp_path):
+    code, out, err = call(sweep_file, "--out", finished, "--export", tmp_path / "export")
+    assert (code, err) == (0, "")
+    assert pl.read_parquet(tmp_path / "export" / "states.parquet").height == 12
+    assert "DATA.md" in out
+
+
+def test_help_has_the_flags_of_this_issue_and_no_others():
+    code, out, _ = call("--help")
+    flags = {word.strip(",[]") for word in out.split() if word.strip("[").startswith("--")}
+    expected = "--help --profile --out --plan --status --json --export --executor --gpus --cpus-per-slot"
+    assert code == 0
+    assert {flag for flag in flags if flag.strip("-")} >= set(expected.split())
+    assert not flags & {
+        "--batch",
+        "--address",
+        "--only",
+        "--limit",
+        "--retry-failed",
+        "--fail-fast",
+        "--explain",
+    }
+
+
+# --- bad use: one sentence, exit 2, nothing lost
+
+
+def refused(*arguments) -> str:
+    code, out, err = call(*arguments)
+    assert code == 2, (code, out, err)
+    assert out == ""
+    assert err.endswith("\n") and err.count("\n") == 1, err
+    assert "Traceback" not in err
+    return err
+
+
+BAD_USE = {
+    "an unknown flag": (["--frobnicate"], "unrecognized arguments: --frobnicate"),
+    "an unknown profile": (
+        ["--profile", "huge"],
+        "'huge' is not one of the sweep's profiles; known: 'paper'",
+    ),
+    "an unknown executor": (["--executor", "slurm"], "invalid choice: 'slurm'"),
+    "a shortened flag": (["--stat"], "unrecognized arguments: --stat"),
+    "cores that are not there": (["--cpus-per-slot", "9999"], "--cpus-per-slot is 9999; allowed: 1 to "),
+    "no cores": (["--cpus-per-slot", "0"], "is '0'; allowed: a whole number, at least 1"),
+    "json of nothing": (["--json"], "--json: only with --status"),
+    "two things at once": (["--plan", "--status"], "not allowed with argument --plan"),
+    "an export of nothing": (["--export", "there"], "has no results to export yet"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_USE)
+def test_bad_use_gets_one_sentence_and_leaves_no_trace(case, sweep_file, tmp_path):
+    arguments, expected = BAD_USE[case]
+    assert expected in refused(sweep_file, "--out", tmp_path / "run", *arguments)
+    assert list(tmp_path.iterdir()) == [sweep_file]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("field=3.0", "field=-3.0", "TransverseFieldIsing.field is -3.0"),
+        ("samples=8", "samples=0", "Training.samples is 0"),
+        ("levels=3", "levels=300", "more than the weights allow"),
+        ("name=", "name=(", "not valid Python"),
+        ("sweep =", "study =", "there is no `sweep`"),
+    ],
+)
+def test_a_bad_sweep_file_gets_one_sentence_and_leaves_no_trace(old, new, expected, sweep_file, tmp_path):
+    sweep_file.write_text(SWEEP_FILE.replace(old, new))
+    sentence = refused(sweep_file, "--out", tmp_path / "run")
+    assert sentence.startswith(str(sweep_file)) and expected in sentence
+    assert list(tmp_path.iterdir()) == [sweep_file]
+
+
+def test_an_out_that_is_a_file_is_refused_and_kept(sweep_file, tmp_path):
+    (tmp_path / "letter").write_text("dear")
+    assert "is a file" in refused(sweep_file, "--out", tmp_path / "letter")
+    assert (tmp_path / "letter").read_text() == "dear"
+
+
+def test_an_out_inside_a_file_is_refused(sweep_file, tmp_path):
+    (tmp_path / "letter").write_text("dear")
+    assert "letter/run cannot be written: Not a directory" in refused(
+        sweep_file, "--out", tmp_path / "letter" / "run"
+    )
+
+
+def test_an_out_that_holds_something_else_is_refused_and_kept(sweep_file, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes").write_text("dear")
+    before = snapshot(tmp_path)
+    assert "is not a run directory but not empty" in refused(sweep_file, "--out", tmp_path / "mine")
+    assert snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize("instead", [(), ("--status",), ("--plan",), ("--export", "x")])
+def test_an_out_of_another_sweep_is_refused_and_kept(instead, copy, sweep_file):
+    sweep_file.write_text(SWEEP_FILE.replace('"small"', '"large"'))
+    before = snapshot(copy)
+    sentence = refused(sweep_file, "--out", copy, *instead)
+    assert "belongs to sweep 'small' at profile 'paper', not to 'large' at 'paper'" in sentence
+    assert snapshot(copy) == before
+
+
+@pytest.mark.parametrize("table", ["states", "weights", "references"])
+def test_a_truncated_table_stops_a_run_in_one_sentence_and_nothing_is_overwritten(table, copy, sweep_file):
+    path = min((copy / "tables" / table).iterdir())
+    path.write_bytes(path.read_bytes()[:40])
+    before = snapshot(copy)
+    assert refused(sweep_file, "--out", copy, *INLINE).startswith(f"{path} is truncated or damaged")
+    assert snapshot(copy) == before
+
+
+def test_a_second_driver_is_refused_with_the_first_ones_name(sweep_file, tmp_path):
+    out = tmp_path / "run"
+    first = start(sweep_file, "--out", out, *INLINE, step_seconds=0.2)
+    try:
+        wait_for(lambda: written(out) or list(out.glob("checkpoints/*")))
+        sentence = refused(sweep_file, "--out", out, *INLINE)
+        assert f"is in use by another driver (process {first.pid} on " in sentence
+        assert call(sweep_file, "--out", out, "--status")[1].count(f"running: process {first.pid}") == 1
+    finally:
+        first.kill()
+        first.communicate()
+
+
+def test_an_export_over_something_else_is_refused(copy, sweep_file, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes").write_text("dear")
+    before = snapshot(tmp_path)
+    assert "holds something else ('notes')" in refused(
+        sweep_file, "--out", copy, "--export", tmp_path / "mine"
+    )
+    assert snapshot(tmp_path) == before
