@@ -421,9 +421,10 @@ def point_caption(points: pl.DataFrame, quantity: Quantity, confidence: float) -
     )
     sentences = [points_are]
     scale = " of the logarithm" if quantity.logarithmic else ""
+    cut = "; cut where they reach a decade beyond all marks" if quantity.logarithmic else ""
     methods = set(points["interval"])
     if BY_TRAJECTORIES in methods:
-        sentences.append(f"Intervals: {confidence:.0%}, Student's t over trajectories{scale}.")
+        sentences.append(f"Intervals: {confidence:.0%}, Student's t over trajectories{scale}{cut}.")
     if BY_MEASUREMENT in methods:
         sentences.append(f"Where there is one trajectory: {confidence:.0%} from its measurement error alone.")
     if NO_INTERVAL in methods:
@@ -575,6 +576,10 @@ def remaining_work(runs: pl.DataFrame, states: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+# Causes before what they bring about.
+_TROUBLES = ("failed", "diverged", "stale", "blocked")
+
+
 def troubled_runs(runs: pl.DataFrame) -> pl.DataFrame:
     """Runs that diverged, failed, are blocked or stale, with the sentence that says why.
 
@@ -584,5 +589,5 @@ def troubled_runs(runs: pl.DataFrame) -> pl.DataFrame:
     return (
         runs.filter(~pl.col("status").is_in((*UNFINISHED, "done")))
         .select("status", "kind", "side", "variant", "level", "replicate", "reason", "run_id")
-        .sort("status", "kind", "side", "run_id")
+        .sort(pl.col("status").replace_strict(_TROUBLES, range(4), default=4), "kind", "side", "run_id")
     )

@@ -38,6 +38,9 @@ SERIES_SHAPES = {
     "init_rand": "triangle-up",
 }
 
+# How far beyond the marks intervals may stretch a logarithmic axis; what reaches further is cut.
+INTERVAL_ROOM = 10.0
+
 KINDS = ("dense", "trajectory", "ticket")
 STATUS_COLOURS = {
     "done": "#009E73",
@@ -93,7 +96,7 @@ def curves(
     _refuse_nothing(points, f"points of the {quantity.name}")
     look = _Look.of(points, by)
     x = _channel(alt.X, horizontal, HORIZONTAL[horizontal], points[horizontal])
-    seen = pl.concat([points["estimate"], points["low"], points["high"], networks["drawn"]])
+    seen = _seen(points, networks, quantity)
     # A band follows the many levels of a trajectory; the few of a ticket get bars, to show where they are.
     banded = f"datum.series == '{TRAJECTORY}'" if by == "series" else "true"
 
@@ -105,8 +108,8 @@ def curves(
         x=x, y=y("low"), y2="high:Q", color=look.colour
     )
     layers = [
-        interval.transform_filter(banded).mark_area(opacity=0.16),
-        interval.transform_filter(f"!({banded})").mark_rule(strokeWidth=1.5),
+        interval.transform_filter(banded).mark_area(opacity=0.16, clip=True),
+        interval.transform_filter(f"!({banded})").mark_rule(strokeWidth=1.5, clip=True),
         base.mark_line(strokeWidth=1.1, opacity=0.7).encode(x=x, y=y("estimate"), color=look.colour),
         *look.marks(
             measured.encode(x=x, y=y("drawn"), tooltip=_network_tooltip(quantity)),
@@ -372,6 +375,19 @@ class _Look:
 def _refuse_nothing(frame: pl.DataFrame, what: str) -> None:
     if frame.is_empty():
         raise ValueError(f"there are no {what} to draw")
+
+
+def _seen(points: pl.DataFrame, networks: pl.DataFrame, quantity: Quantity) -> pl.Series:
+    """What a vertical axis must span: all marks, and intervals within a decade of them.
+
+    Student's t over two trajectories at 95 % has a half-width of nine times their spread; on a
+    logarithmic axis that would press what was measured into a line.
+    """
+    marks = pl.concat([points["estimate"], networks["drawn"]])
+    ends = pl.concat([points["low"], points["high"]]).drop_nulls()
+    if quantity.logarithmic:
+        ends = ends.clip(marks.min() / INTERVAL_ROOM, marks.max() * INTERVAL_ROOM)
+    return pl.concat([marks, ends])
 
 
 def _channel(kind: type, field: str, title: str, seen: pl.Series, logarithmic: bool = True):

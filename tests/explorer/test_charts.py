@@ -54,15 +54,29 @@ def test_every_network_and_every_point_is_drawn_and_negative_ones_are_open(sign)
     assert len(open_marks) == (len(marks) if sign < 0 else 0)
 
 
-def test_logarithmic_axes_span_every_interval_and_every_network():
-    states = states_of(sides=(4,), trajectory_spread=1.5, ticket_spread=1.5)
-    points = analysis.curve_points(states, RELATIVE_ERROR, confidence=0.95)
+def vertical_domain(states: pl.DataFrame, confidence: float) -> tuple[float, float]:
+    points = analysis.curve_points(states, RELATIVE_ERROR, confidence=confidence)
     networks = analysis.network_points(states, RELATIVE_ERROR)
     scales = y_scales(charts.curves(points, networks, RELATIVE_ERROR, "series"))
-    low, high = scales[0]["domain"]
-    assert all(scale["domain"] == [low, high] for scale in scales)
-    assert low < min(points["low"].min(), networks["drawn"].min())
-    assert high > max(points["high"].max(), networks["drawn"].max())
+    assert all(scale["domain"] == scales[0]["domain"] for scale in scales)
+    return tuple(scales[0]["domain"])
+
+
+def test_logarithmic_axes_span_every_network_and_every_interval_near_them():
+    states = states_of(sides=(4,), trajectories=5, trajectory_spread=0.5, ticket_spread=0.5)
+    points = analysis.curve_points(states, RELATIVE_ERROR, confidence=0.95)
+    low, high = vertical_domain(states, 0.95)
+    assert low < min(points["low"].min(), states["relative_error"].min())
+    assert high > max(points["high"].max(), states["relative_error"].max())
+
+
+def test_an_interval_of_many_decades_does_not_press_the_measured_marks_into_a_line():
+    states = states_of(sides=(4,), trajectories=2, trajectory_spread=1.0)
+    points = analysis.curve_points(states, RELATIVE_ERROR, confidence=0.99)
+    low, high = vertical_domain(states, 0.99)
+    assert points["high"].max() > 100 * high
+    assert states["relative_error"].min() / 20 < low < states["relative_error"].min()
+    assert states["relative_error"].max() < high < 20 * states["relative_error"].max()
 
 
 def test_a_side_keeps_its_colour_and_shape_whichever_sides_stand_beside_it():
