@@ -25,7 +25,7 @@ sweep = Sweep(
             pretraining_steps=600,
             steps_per_level=100,
             ticket_steps=400,
-            tickets=Tickets(variants=VARIANTS, weights_per_spin=[32, 16, 12, 9, 6, 3], replicates=2),
+            tickets=Tickets(variants=VARIANTS, weights_per_spin=[20, 15, 12, 9, 6, 3], replicates=2),
         ),
         "tiny": Profile(
             sides=[3],
