@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 import signal
 import sys
@@ -111,6 +112,8 @@ def main(arguments: list[str] | None = None, engine: Engine | None = None) -> in
         return _do(options, plan, out, engine)
     except SweepError as error:
         return _refuse(error)
+    except KeyboardInterrupt:
+        return INTERRUPTED
 
 
 def _do(options: argparse.Namespace, plan: Plan, out: Path, engine: Engine | None) -> int:
@@ -215,6 +218,7 @@ def _run(options: argparse.Namespace, plan: Plan, directory: RunDirectory, engin
         if schedule.finished:
             print(f"Nothing is missing of {plan.sweep}, profile {plan.profile}.")
             return _finish(plan, directory, schedule, started)
+        from orchestrator.actors import ExecutorError
         from orchestrator.loop import Loop
         from orchestrator.progress import Progress
 
@@ -222,7 +226,11 @@ def _run(options: argparse.Namespace, plan: Plan, directory: RunDirectory, engin
             loop = Loop(plan, directory, study, costs, progress, holder.since, signals.received)
             where = f"{slots} slot{'s' if slots > 1 else ''}, in {directory.path}"
             progress.note(f"{len(schedule.missing)} units to do on {where}")
-            _work(options, loop, signals, engine)
+            try:
+                _work(options, loop, signals, engine)
+            except ExecutorError as error:
+                _refuse(error)
+                return FAILED
     if signals.received():
         command = shlex.join(["python", "-m", "orchestrator", *sys.argv[1:]])
         print(f"interrupted; all that was committed is kept, and the same command goes on: {command}")
@@ -294,6 +302,8 @@ class _Signals:
 
     def _receive(self, number, frame) -> None:
         self._received = True
+        # Not print: its buffer may be in use where the signal came.
+        os.write(sys.stdout.fileno(), b"stopping once what is being written is whole; again: at once\n")
         for each in self._before:
             signal.signal(each, signal.SIG_DFL)
 

@@ -57,6 +57,10 @@ class Failure(NamedTuple):
     traceback: str
 
 
+class ExecutorError(RuntimeError):
+    """Why tasks cannot run here, in one sentence."""
+
+
 class Engine(NamedTuple):
     """The training that workers call."""
 
@@ -101,9 +105,12 @@ class Worker:
 
 def _failure(error: Exception) -> Failure:
     last = traceback.extract_tb(error.__traceback__)[-1]
-    first_line = (str(error) or "no message").splitlines()[0]
     where = f"{Path(last.filename).name}:{last.lineno} in {last.name}"
-    return Failure("bug", f"{type(error).__name__}: {first_line} ({where})", traceback.format_exc())
+    return Failure("bug", f"{type(error).__name__}: {_first_line(error)} ({where})", traceback.format_exc())
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or "no message").splitlines()[0]
 
 
 def slot_environment(slot: Slot) -> dict[str, str]:
@@ -203,6 +210,9 @@ class RayExecutor:
     Args:
         gpus: GPUs to use; None: all that ray finds, 0: CPU slots.
         cpus_per_slot: cores of each CPU slot.
+
+    Raises:
+        ExecutorError: ray does not start on this machine.
     """
 
     def __init__(self, gpus: int | None = None, cpus_per_slot: int = 1, engine: Engine = ENGINE):
@@ -211,15 +221,21 @@ class RayExecutor:
         self._ray = ray
         self._engine = engine
         slots = cpu_slots(cpus_per_slot)
-        with _environment_for_ray(cpus_per_slot):
-            ray.init(
-                num_cpus=len(slots) * cpus_per_slot,
-                num_gpus=gpus,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level="error",
-                object_store_memory=_OBJECT_STORE_BYTES,
-            )
+        try:
+            with _environment_for_ray(cpus_per_slot):
+                ray.init(
+                    address="local",  # and not the cluster that RAY_ADDRESS may name
+                    num_cpus=len(slots) * cpus_per_slot,
+                    num_gpus=gpus,
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level="error",
+                    object_store_memory=_OBJECT_STORE_BYTES,
+                )
+        except Exception as error:
+            raise ExecutorError(
+                f"ray did not start ({_first_line(error)}); --executor inline runs without it"
+            ) from error
         found = int(ray.cluster_resources().get("GPU", 0))
         self.slots = [Slot(index, (), 0) for index in range(found)] if found else slots
         self._actors = {slot: self._start(slot) for slot in self.slots}

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from nqs.config import ReferenceJob, TicketRun
+from nqs.config import ReferenceJob, TicketRun, TrajectoryRun
 from nqs.tasks import Outcome
 from orchestrator.actors import Slot
 from orchestrator.costs import CostModel
@@ -84,7 +84,7 @@ class Progress:
         if self._is_live:
             self._live.update(self._table(summary), refresh=True)
         else:
-            self.note(f"{summary}; {', '.join(map(_short, self._running.values()))}")
+            self.note("; ".join([summary, *map(_short, self._running.values())]))
 
     def _summary(self, schedule: Schedule, costs: CostModel, slots: int) -> str:
         counts = Counter(schedule.states.values())
@@ -130,13 +130,13 @@ def _short(running: _Running) -> str:
 
 
 def describe(job: Job) -> str:
-    """A run in a few words: what is trained on what."""
+    """A run in a few words; #0.1 is the ticket's replicate 1 on the trajectory's replicate 0."""
     if isinstance(job, ReferenceJob):
         return f"reference {job.hamiltonian.label}"
-    what = {"dense": "dense", "trajectory": getattr(job, "method", "")}.get(job.kind)
+    label = job.dense.hamiltonian.label
     if isinstance(job, TicketRun):
-        what = f"{job.variant} at level {job.level} of replicate {job.dense.replicate}"
-    return f"{job.dense.hamiltonian.label} {what} #{job.replicate}"
+        return f"{label} {job.variant} #{job.dense.replicate}.{job.replicate}"
+    return f"{label} {job.method if isinstance(job, TrajectoryRun) else job.kind} #{job.replicate}"
 
 
 def duration(seconds: float) -> str:

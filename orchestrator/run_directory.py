@@ -112,6 +112,10 @@ class RunDirectory:
                     f"{self.path} is not a run directory but not empty (it has {foreign[0]!r}); "
                     "--out must name a run directory or a new path"
                 )
+            if any((self.path / "tables").glob("*/*.parquet")):
+                raise StudyError(
+                    f"{self.path} has tables but no sweep.json; restore it or name another --out"
+                )
             return False
         stored = self.read_plan()
         if (stored.sweep, stored.profile) != (plan.sweep, plan.profile):
