@@ -105,11 +105,12 @@ def test_a_lattice_too_large_to_diagonalise_has_no_reference_job():
 
 
 def test_densities_pick_the_nearest_level_in_log_and_merge():
-    tickets = Tickets(variants=["init_imp"], weights_per_spin=[1000, 999, 9.1, 5.7])
+    tickets = Tickets(variants=["init_imp"], weights_per_spin=[1000, 11.46, 9.1, 5.7])
     plan = small_plan(levels=5, tickets=tickets)
     trajectory = plan.jobs[run_ids(plan, "trajectory")[0]]
     # 64 weights on 4 sites, by hand: 51, 41, 33, 26, 21 left.
     assert [trajectory.remaining(k) / 4 for k in range(1, 6)] == [12.75, 10.25, 8.25, 6.5, 5.25]
+    # |ln(11.46/12.75)| = 0.107 < |ln(11.46/10.25)| = 0.112, though 10.25 is nearer by difference;
     # |ln(9.1/10.25)| = 0.119 > |ln(9.1/8.25)| = 0.098; |ln(5.7/6.5)| = 0.131 > |ln(5.7/5.25)| = 0.082.
     assert tickets.levels_of(trajectory) == [1, 3, 5]
 
