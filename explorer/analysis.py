@@ -39,6 +39,9 @@ SETTINGS = (
     "ticket_steps",
 )
 
+# How a caption says what a chart does with intervals of many decades.
+CUT = "cut where they reach a decade beyond all marks"
+
 BY_TRAJECTORIES = "t, over trajectories"
 BY_MEASUREMENT = "measurement error alone"
 NO_INTERVAL = "none: one exact value"
@@ -421,7 +424,7 @@ def point_caption(points: pl.DataFrame, quantity: Quantity, confidence: float) -
     )
     sentences = [points_are]
     scale = " of the logarithm" if quantity.logarithmic else ""
-    cut = "; cut where they reach a decade beyond all marks" if quantity.logarithmic else ""
+    cut = f"; {CUT}" if quantity.logarithmic else ""
     methods = set(points["interval"])
     if BY_TRAJECTORIES in methods:
         sentences.append(f"Intervals: {confidence:.0%}, Student's t over trajectories{scale}{cut}.")

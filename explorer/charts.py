@@ -96,7 +96,8 @@ def curves(
     _refuse_nothing(points, f"points of the {quantity.name}")
     look = _Look.of(points, by)
     x = _channel(alt.X, horizontal, HORIZONTAL[horizontal], points[horizontal])
-    seen = _seen(points, networks, quantity)
+    marks = pl.concat([points["estimate"], networks["drawn"]])
+    seen = _seen(marks, points, quantity.logarithmic)
     # A band follows the many levels of a trajectory; the few of a ticket get bars, to show where they are.
     banded = f"datum.series == '{TRAJECTORY}'" if by == "series" else "true"
 
@@ -148,7 +149,7 @@ def ratios(table: pl.DataFrame) -> alt.LayerChart:
     x = _channel(
         alt.X, "parameters_per_spin", HORIZONTAL["parameters_per_spin"], table["parameters_per_spin"]
     )
-    seen = pl.concat([table["ratio"], table["low"], table["high"], pl.Series([1.0])])
+    seen = _seen(pl.concat([table["ratio"], pl.Series([1.0])]), table)
 
     def y(field: str) -> alt.Y:
         return _channel(alt.Y, field, "error / error of T(init, imp)", seen)
@@ -167,7 +168,7 @@ def ratios(table: pl.DataFrame) -> alt.LayerChart:
         alt.layer(
             equal.encode(y=y("ratio")),
             base.transform_filter("isValid(datum.low)")
-            .mark_rule(strokeWidth=1.5)
+            .mark_rule(strokeWidth=1.5, clip=True)
             .encode(x=x, y=y("low"), y2="high:Q", color=look.colour),
             base.mark_line(strokeWidth=1.1, opacity=0.7).encode(x=x, y=y("ratio"), color=look.colour),
             *look.marks(base.encode(x=x, y=y("ratio"), tooltip=tooltip), "false", size=50, opacity=1),
@@ -189,13 +190,14 @@ def agreement(table: pl.DataFrame, factor: float) -> alt.LayerChart:
     x = _channel(
         alt.X, "parameters_per_spin", HORIZONTAL["parameters_per_spin"], table["parameters_per_spin"]
     )
-    seen = pl.concat([table["factor"], table["high"], pl.Series([1.0, factor])])
+    # Below 1 the interval only says that another side may be the largest.
+    table = table.with_columns(pl.col("low").clip(lower_bound=1.0))
+    seen = _seen(pl.concat([table["factor"], pl.Series([1.0, factor])]), table)
 
     def y(field: str) -> alt.Y:
         return _channel(alt.Y, field, "largest / smallest over sides", seen)
 
-    # Below 1 the interval only says that another side may be the largest.
-    base = alt.Chart(table.with_columns(pl.col("low").clip(lower_bound=1.0)))
+    base = alt.Chart(table)
     threshold = alt.Chart(pl.DataFrame({"factor": [factor]})).mark_rule(color=_SHADE, strokeDash=[4, 3])
     tooltip = [
         alt.Tooltip("parameters_per_spin:Q", title="nᵣ / N", format=".3g"),
@@ -208,7 +210,7 @@ def agreement(table: pl.DataFrame, factor: float) -> alt.LayerChart:
         alt.layer(
             threshold.encode(y=y("factor")),
             base.transform_filter("isValid(datum.high)")
-            .mark_area(color=_INK, opacity=0.12)
+            .mark_area(color=_INK, opacity=0.12, clip=True)
             .encode(x=x, y=y("low"), y2="high:Q"),
             base.mark_line(color=_INK, strokeWidth=1.1).encode(x=x, y=y("factor")),
             base.mark_point(color=_INK, fill=_INK, size=22, opacity=1).encode(
@@ -377,15 +379,14 @@ def _refuse_nothing(frame: pl.DataFrame, what: str) -> None:
         raise ValueError(f"there are no {what} to draw")
 
 
-def _seen(points: pl.DataFrame, networks: pl.DataFrame, quantity: Quantity) -> pl.Series:
-    """What a vertical axis must span: all marks, and intervals within a decade of them.
+def _seen(marks: pl.Series, intervals: pl.DataFrame, logarithmic: bool = True) -> pl.Series:
+    """What a vertical axis must span: all marks, and intervals (columns low, high) near them.
 
     Student's t over two trajectories at 95 % has a half-width of nine times their spread; on a
     logarithmic axis that would press what was measured into a line.
     """
-    marks = pl.concat([points["estimate"], networks["drawn"]])
-    ends = pl.concat([points["low"], points["high"]]).drop_nulls()
-    if quantity.logarithmic:
+    ends = pl.concat([intervals["low"], intervals["high"]]).drop_nulls()
+    if logarithmic:
         ends = ends.clip(marks.min() / INTERVAL_ROOM, marks.max() * INTERVAL_ROOM)
     return pl.concat([marks, ends])
 

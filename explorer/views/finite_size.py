@@ -78,7 +78,7 @@ def show_agreement(agreement: pl.DataFrame) -> None:
         charts.agreement(agreement, factor),
         "Ratio of the largest to the smallest error per spin over all sides that reach a density, "
         "interpolated linearly in log–log between measured densities, never beyond. "
-        f"Band: {confidence:.0%}, the two curves' half-widths added in quadrature; cut at 1. "
+        f"Band: {confidence:.0%}, the two curves' half-widths added in quadrature; cut at 1, and a decade beyond all marks. "
         f"Dashed: the factor {factor:g} that counts as agreement.",
         agreement,
     )

@@ -69,7 +69,7 @@ figures.show_figure(
     charts.ratios(ratios),
     f"Ratios of relative errors at equal trajectory and level, tickets averaged first; geometric means over "
     f"n = {ratios['trajectories'].max()} trajectories. Intervals: {confidence:.0%}, Student's t over "
-    "trajectories of the logarithm, or the measurement error where there is one trajectory.",
+    f"trajectories of the logarithm, or the measurement error where there is one trajectory; {analysis.CUT}.",
     ratios,
 )
 st.markdown(f"**{window[0]:g} to {window[1]:g} weights per spin in one number**")
