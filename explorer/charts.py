@@ -17,7 +17,8 @@ import altair as alt
 import polars as pl
 import vl_convert
 
-from explorer.analysis import SUPERSCRIPTS, TRAJECTORY, Quantity
+from explorer.analysis import TRAJECTORY, Quantity
+from explorer.captions import SUPERSCRIPTS
 
 SERIES_LABELS = {
     TRAJECTORY: "trajectory",

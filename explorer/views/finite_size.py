@@ -3,7 +3,7 @@
 import polars as pl
 import streamlit as st
 
-from explorer import analysis, charts
+from explorer import analysis, captions, charts
 from explorer.views import address, figures, setting
 
 FACTORS = (1.5, 2.0, 3.0, 5.0, 10.0)
@@ -48,7 +48,7 @@ def show_quantity(
         return
     networks = analysis.network_points(states, quantity)
     chart = charts.curves(points, networks, quantity, "side", agreeing=agreeing)
-    caption = analysis.point_caption(points, quantity, confidence)
+    caption = captions.point_caption(points, quantity, confidence)
     figures.show_figure(quantity.column, headline, chart, caption, points)
 
 
@@ -56,14 +56,14 @@ def show_change(column: str) -> None:
     """The figure of a magnetisation, with where it jumps."""
     quantity = analysis.QUANTITIES[column]
     points = points_of(quantity)
-    show_quantity(quantity, points, analysis.change_headline(points, quantity))
+    show_quantity(quantity, points, captions.change_headline(points, quantity))
 
 
 def show_fidelity(column: str) -> None:
     """The figure of the fidelity between neighbouring levels, with where they differ most."""
     quantity = analysis.QUANTITIES[column]
     points = points_of(quantity)
-    headline = analysis.extreme_headline(points, quantity, largest=quantity.logarithmic)
+    headline = captions.extreme_headline(points, quantity, largest=quantity.logarithmic)
     show_quantity(quantity, points, headline)
 
 
@@ -74,7 +74,7 @@ def show_agreement(agreement: pl.DataFrame) -> None:
         return
     figures.show_figure(
         "size-agreement",
-        analysis.agreement_headline(agreement),
+        captions.agreement_headline(agreement),
         charts.agreement(agreement, factor),
         "Ratio of the largest to the smallest error per spin over all sides that reach a density, "
         "interpolated linearly in log–log between measured densities, never beyond. "
@@ -90,7 +90,7 @@ agreement = analysis.size_agreement(errors)
 windows = analysis.agreement_windows(agreement, factor)
 compared = errors["side"].unique().sort().to_list()
 show_quantity(
-    error, errors, analysis.size_headline(windows, factor, compared), agreeing=windows.filter("agree")
+    error, errors, captions.size_headline(windows, factor, compared), agreeing=windows.filter("agree")
 )
 upper, lower = st.columns(2), st.columns(2)
 with upper[0]:

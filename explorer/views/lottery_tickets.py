@@ -3,7 +3,7 @@
 import polars as pl
 import streamlit as st
 
-from explorer import analysis, charts
+from explorer import analysis, captions, charts
 from explorer.views import address, figures, setting
 
 DENSITIES = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 30, 50, 100, 200, 500, 1000)
@@ -54,9 +54,9 @@ if points.is_empty():
 
 figures.show_figure(
     f"lottery-tickets-L{side}",
-    analysis.ticket_headline(summary, window),
+    captions.ticket_headline(summary, window),
     charts.curves(points, analysis.network_points(states, quantity), quantity, "series", horizontal),
-    f"{analysis.point_caption(points, quantity, confidence)} {WHAT_VARIED}",
+    f"{captions.point_caption(points, quantity, confidence)} {WHAT_VARIED}",
     points,
 )
 if ratios.is_empty():
@@ -69,7 +69,7 @@ figures.show_figure(
     charts.ratios(ratios),
     f"Ratios of relative errors at equal trajectory and level, tickets averaged first; geometric means over "
     f"n = {ratios['trajectories'].max()} trajectories. Intervals: {confidence:.0%}, Student's t over "
-    f"trajectories of the logarithm, or the measurement error where there is one trajectory; {analysis.CUT}.",
+    f"trajectories of the logarithm, or the measurement error where there is one trajectory; {captions.CUT}.",
     ratios,
 )
 st.markdown(f"**{window[0]:g} to {window[1]:g} weights per spin in one number**")

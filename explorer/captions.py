@@ -1,0 +1,140 @@
+"""What a figure says in words: headlines that state what is seen, captions with n and method.
+
+Every number in a sentence comes from the table that the figure draws.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from explorer.analysis import BY_MEASUREMENT, BY_TRAJECTORIES, NO_INTERVAL, ROUNDING, Quantity
+
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+# How a caption says what a chart does with intervals of many decades.
+CUT = "cut where they reach a decade beyond all marks"
+
+
+def point_caption(points: pl.DataFrame, quantity: Quantity, confidence: float) -> str:
+    """What points, intervals and open marks of a figure are, with n: the sentence below it."""
+    mean = "geometric means of magnitudes" if quantity.logarithmic else "means"
+    points_are = (
+        f"Points: {mean} over {_span(points['trajectories'])} independent trajectories "
+        f"({_span(points['networks'])} networks a point); small marks: each network."
+    )
+    sentences = [points_are]
+    scale = " of the logarithm" if quantity.logarithmic else ""
+    cut = f"; {CUT}" if quantity.logarithmic else ""
+    methods = set(points["interval"])
+    if BY_TRAJECTORIES in methods:
+        sentences.append(f"Intervals: {confidence:.0%}, Student's t over trajectories{scale}{cut}.")
+    if BY_MEASUREMENT in methods:
+        sentences.append(f"Where there is one trajectory: {confidence:.0%} from its measurement error alone.")
+    if NO_INTERVAL in methods:
+        sentences.append("An exact value of one trajectory has no interval.")
+    if points["negative"].sum():
+        sentences.append("Open marks: below zero, drawn at their magnitude.")
+    if points["at_rounding"].sum():
+        sentences.append(f"Magnitudes under the rounding of float64 are drawn at {ROUNDING:.1e}.")
+    return " ".join(sentences)
+
+
+def _span(values: pl.Series) -> str:
+    low, high = values.min(), values.max()
+    return f"n = {low}" if low == high else f"n = {low}–{high}"
+
+
+def ticket_headline(summary: pl.DataFrame, window: tuple[float, float]) -> str:
+    """What the tickets of one side show in a window of densities, in a sentence with its numbers.
+
+    Args:
+        summary: from `ratio_summary`, one side.
+        window: the window it was made with.
+    """
+    if summary.is_empty():
+        return "Relative error of the trajectory and its tickets"
+    median = dict(zip(summary["numerator"], summary["median"], strict=True))
+    what = {"init_rand": "with a random mask", "rand_imp": "with new initial weights"}
+    clauses = [f"error × {_short(median[name])} {what[name]}" for name in what if name in median]
+    return f"At {window[0]:g}–{window[1]:g} weights per spin: {', '.join(clauses)}"
+
+
+def _short(ratio: float) -> str:
+    """A factor as a headline has it: 0.35, 1.0, 31, 120, and its power of ten from 10⁴ on."""
+    if ratio >= 1e4:
+        return f"10{str(round(np.log10(ratio))).translate(SUPERSCRIPTS)}"
+    if ratio >= 99.5:
+        return f"{ratio:.0f}"
+    return f"{ratio:.1f}" if 0.95 <= ratio < 9.95 else f"{ratio:.2g}"
+
+
+def change_headline(points: pl.DataFrame, quantity: Quantity) -> str:
+    """Between which densities a quantity changes most from one level to the next, side by side.
+
+    Args:
+        points: one point for each side and density, from `curve_points`.
+    """
+    where = []
+    for (side,), curve in points.sort("side").group_by("side", maintain_order=True):
+        if len(curve) > 1:
+            curve = curve.sort("parameters_per_spin")
+            densities = curve["parameters_per_spin"].to_numpy()
+            step = int(np.argmax(np.abs(np.diff(curve["estimate"].to_numpy()))))
+            where.append(
+                f"{densities[step]:.3g}–{densities[step + 1]:.3g} (L\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{side})"
+            )
+    name = quantity.name.capitalize()
+    return f"{name}: changes most at {_listed(where)} weights per spin" if where else name
+
+
+def extreme_headline(points: pl.DataFrame, quantity: Quantity, largest: bool) -> str:
+    """At which density a quantity is largest, or smallest, side by side.
+
+    Args:
+        points: one point for each side and density, from `curve_points`.
+    """
+    extremes = points.sort("estimate", descending=largest).group_by("side", maintain_order=True).first()
+    where = [
+        f"{row['parameters_per_spin']:.3g} (L\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{row['side']})"
+        for row in extremes.sort("side").iter_rows(named=True)
+    ]
+    which = "largest" if largest else "lowest"
+    return f"{quantity.name.capitalize()}: {which} at {_listed(where)} weights per spin"
+
+
+def size_headline(windows: pl.DataFrame, factor: float, sides: list[int]) -> str:
+    """Where the sizes agree within a factor, in a sentence.
+
+    Args:
+        windows: from `agreement_windows`, made with the same factor.
+        factor: what counted as agreement.
+        sides: the sides compared.
+    """
+    if len(sides) < 2 or windows.is_empty():
+        return "Energy error per spin against weights per spin"
+    names = f"L = {', '.join(str(side) for side in sides)}"
+    agree = windows.filter("agree")
+    if agree.is_empty():
+        return f"{names} nowhere agree within a factor of {factor:g}"
+    spans = [
+        f"{row['start']:.3g}" if row["densities"] == 1 else f"{row['start']:.3g}–{row['end']:.3g}"
+        for row in agree.iter_rows(named=True)
+    ]
+    return f"{names} agree within a factor of {factor:g} at {_listed(spans)} weights per spin"
+
+
+def agreement_headline(agreement: pl.DataFrame) -> str:
+    """At which densities the sizes differ least and most, and by what factors.
+
+    Args:
+        agreement: from `size_agreement`, at least one row.
+    """
+    ordered = agreement.sort("factor", "parameters_per_spin").rows(named=True)
+    least, most = (
+        f"× {_short(row['factor'])} at {row['parameters_per_spin']:.3g}" for row in (ordered[0], ordered[-1])
+    )
+    return f"Sizes differ least by {least} and most by {most} weights per spin"
+
+
+def _listed(parts: list[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
