@@ -296,10 +296,11 @@ def load_sweep(path: Path) -> Sweep:
     Raises:
         SweepError: one sentence that starts with the file.
     """
+    text = _text(path)
     namespace = {"__name__": "sweep", "__file__": str(path)}
     try:
         # A sweep file is the user's own program. Not imported: that would leave byte code beside it.
-        exec(compile(_text(path), str(path), "exec"), namespace)  # noqa: S102
+        exec(compile(text, str(path), "exec"), namespace)  # noqa: S102
     except SyntaxError as error:
         raise SweepError(f"{path}, line {error.lineno}: not valid Python: {error.msg}") from None
     except ValidationError as error:
@@ -325,8 +326,6 @@ def _text(path: Path) -> bytes:
 
 def _where(path: Path, error: BaseException) -> str:
     """File and the line of it that raised."""
-    if isinstance(error, SweepError):
-        return str(path)
     lines = [
         frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)
     ]

@@ -45,7 +45,7 @@ def visited(sweep, spins):
 def test_configurations_are_visited_as_often_as_psi_squared_says(layout_name):
     indices, weights = sparse_network()
     layout = jax.tree.map(jnp.asarray, list_layout(weights.shape, indices, 32))
-    live = jnp.zeros(32, jnp.float32).at[:25].set(weights.ravel()[indices])
+    live = jnp.zeros(32, jnp.float32).at[:25].set(weights.ravel()[indices].astype(np.float32))
     rows = jnp.asarray(weights, jnp.float32)
 
     @jax.jit

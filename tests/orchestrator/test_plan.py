@@ -199,8 +199,10 @@ def test_an_unknown_profile_is_answered_with_the_known_ones():
     ("name", "expected"), [("nothing.py", "no such sweep file"), (".", "cannot be read")]
 )
 def test_a_path_that_is_no_file_is_said_to_be_none(name, expected, tmp_path):
-    with pytest.raises(SweepError, match=expected):
+    with pytest.raises(SweepError, match=expected) as refused:
         load_sweep(Path(tmp_path / name))
+    # The file is named once, and no exception's name is in the sentence.
+    assert str(refused.value).count(str(tmp_path)) == 1 and "Error" not in str(refused.value)
 
 
 def test_a_sweep_file_leaves_nothing_beside_it(tmp_path):
