@@ -36,10 +36,23 @@ def show_figure(
 
 def show_table(name: str, table: pl.DataFrame) -> None:
     """A table with its downloads as CSV and Parquet."""
-    st.dataframe(table, hide_index=True, key=f"table {name}")
+    st.dataframe(table, hide_index=True, key=f"table {name}", column_config=_with_enough_digits(table))
     with st.container(horizontal=True):
         _download(f"{name}.csv", "text/csv", lambda: table.write_csv().encode())
         _download(f"{name}.parquet", "application/vnd.apache.parquet", lambda: _parquet(table))
+
+
+def _with_enough_digits(table: pl.DataFrame) -> dict:
+    """Formats for columns whose digits matter: the default of four places hides errors of 1e-5."""
+    shown = {}
+    for name, kind in table.schema.items():
+        if not kind.is_float():
+            continue
+        if name in ("energy", "reference_energy"):
+            shown[name] = st.column_config.NumberColumn(format="%.9f")
+        elif "error" in name or name in ("mean", "low", "high"):
+            shown[name] = st.column_config.NumberColumn(format="%.4g")
+    return shown
 
 
 def _parquet(table: pl.DataFrame) -> bytes:
