@@ -27,9 +27,6 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
     _one_core()
-    import jax
-
-    jax.config.update("jax_enable_x64", True)
     _print_versions()
     for side in arguments.sides:
         rows: dict[str, Callable[[], float]] = {"NetKet, tuned": _netket_step(side)}

@@ -32,9 +32,6 @@ from nqs.statistics import Estimate, autocorrelation_time, drift, estimate, spli
 from nqs.tasks import LiveWeights, Outcome, Task
 from nqs.training import RECORD_CAPACITY, Problem, StepRecords, TrainingState, train
 
-# Energies, shifts and solves are float64; without this jax would silently make them float32.
-jax.config.update("jax_enable_x64", True)
-
 LAYER = "hidden"  # the one prunable layer of a feed-forward network
 
 # Sweeps without update where the chains start out of equilibrium: after a rewind they stand where
@@ -77,7 +74,13 @@ def advance(task: Task, seconds: float) -> Outcome:
     Returns:
         How far it came. Once trained, the network is measured and the outcome has the tables' rows; a
         training that diverged comes back as an outcome with its sentence.
+
+    Raises:
+        RuntimeError: jax is not set to float64.
     """
+    if not jax.config.jax_enable_x64:
+        # Energies, shifts and solves are float64; jax would silently make them float32.
+        raise RuntimeError("jax is set to float32; training needs float64: set JAX_ENABLE_X64=1")
     started = time.perf_counter()
     setting = _Setting(task)
     progress = setting.resume() or setting.start()

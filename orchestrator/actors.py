@@ -117,6 +117,7 @@ def slot_environment(slot: Slot) -> dict[str, str]:
     """The environment variables of a slot's process: threads that don't fight, and its compilation cache."""
     cache = _compilation_cache(slot)
     variables = {
+        "JAX_ENABLE_X64": "1",
         "JAX_COMPILATION_CACHE_DIR": str(cache),
         "JAX_COMPILATION_CACHE_MAX_SIZE": str(_CACHE_BYTES),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",

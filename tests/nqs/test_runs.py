@@ -1,5 +1,6 @@
 """Training histories: exact resumption, what each kind starts from, and divergence as a value."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -148,6 +149,11 @@ def test_a_training_that_blows_up_is_an_outcome_with_its_sentence():
     assert not outcome.finished and outcome.state is None
     assert "at step" in outcome.diverged and "level 0" in outcome.diverged
     assert outcome.step < 130
+
+
+def test_training_in_float32_is_refused():
+    with jax.enable_x64(False), pytest.raises(RuntimeError, match="JAX_ENABLE_X64"):
+        runs.advance(Task(dense_run(), 0, MEASUREMENT), LONG)
 
 
 def test_the_record_thins_by_the_stated_rule(history):
