@@ -251,7 +251,7 @@ class _Setting:
     def _sampled_fidelity(self, progress: Progress, records, weights, before) -> Estimate | None:
         if before is None:
             return None
-        # Without the chains that ended the level before, fresh ones are equilibrated to its network.
+        # Without the chains that ended the level before, this level's are equilibrated to its network.
         spins = progress.spins_before if progress.spins_before.size else progress.spins
         others = self._records(_MEASUREMENT_BEFORE, spins, before, weights, ratios_only=True)
         return sampled_log_fidelity(np.asarray(records.log_ratios), np.asarray(others))
@@ -259,14 +259,14 @@ class _Setting:
     def outcome(self, progress: Progress, spent: float, diverged: str | None = None, state=None) -> Outcome:
         progress = progress._replace(wall_seconds=progress.wall_seconds + spent)
         finished = state is not None
-        energies = progress.records["energy"][-20:]
+        energies = progress.records["energy"][-1:]
         device = jax.devices()[0]
         return Outcome(
             run_id=self.task.run.run_id,
             level=self.task.level,
             step=progress.step,
             steps=self.task.run.steps_at(self.task.level),
-            energy=float(energies.mean()) if len(energies) else float("nan"),
+            energy=float(energies[-1]) if len(energies) else float("nan"),
             energy_error=float(progress.records["energy_error"][-1]) if len(energies) else float("nan"),
             wall_seconds=spent,
             checkpoint=_save(progress),

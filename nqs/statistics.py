@@ -26,8 +26,8 @@ def estimate(records: np.ndarray) -> Estimate:
 def autocorrelation_time(records: np.ndarray) -> float:
     """Integrated autocorrelation time in sweeps, 1/2 for independent records… up to sweeps/2.
 
-    τ = 1/2 + Σ_t ρ_t, with autocovariances pooled over chains around the common mean and the sum cut
-    by Geyer's initial positive pairs (Geyer 1992).
+    τ = 1/2 + Σ_t ρ_t, with autocovariances pooled over chains around the common mean. The sum goes over
+    pairs (1, 2), (3, 4), … and ends before the first one that is not positive, in the manner of Geyer 1992.
 
     Args:
         records: (sweeps, chains).
@@ -64,7 +64,9 @@ def split_r_hat(records: np.ndarray) -> float:
 def drift(energies: np.ndarray) -> Estimate:
     """Slope of a series a step, with an error that allows for correlated neighbours.
 
-    The series is averaged in ten blocks first: neighbouring steps share their chains, blocks hardly do.
+    The series is averaged in ten blocks first: neighbouring steps share their chains, blocks of several
+    correlation times do not. Blocks of a few steps do, and the error is then too small: at 20 steps and a
+    correlation of 0.5 between neighbours it covers 51 % instead of 65 %.
 
     Args:
         energies: (steps,).

@@ -61,7 +61,7 @@ class Outcome:
 
     Attributes:
         step: training steps done of this level; `steps` are wanted.
-        energy: mean of the last training energies, total, units of J; NaN before the first.
+        energy: of the last recorded training step, total, units of J; NaN before the first.
         energy_error: its standard error.
         wall_seconds: time of this stretch; the row of `states` has the whole level's.
         checkpoint: opaque bytes from which a later task goes on, bit for bit.

@@ -125,8 +125,9 @@ def slot_environment(slot: Slot) -> dict[str, str]:
         "JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES": "none",
     }
     if slot.threads:
-        variables |= {"JAX_PLATFORMS": "cpu", **_thread_environment(slot.threads)}
-    return variables
+        return variables | {"JAX_PLATFORMS": "cpu", **_thread_environment(slot.threads)}
+    # A GPU's default for float32 products is TF32, with three digits: too few for θ = W s.
+    return variables | {"JAX_DEFAULT_MATMUL_PRECISION": "highest"}
 
 
 def _thread_environment(threads: int) -> dict[str, str]:

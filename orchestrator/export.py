@@ -26,14 +26,24 @@ _TABLES = {
     ATTEMPTS: ATTEMPTS.columns,
 }
 _FILES = {f"{table.name}.parquet" for table in _TABLES} | {DICTIONARY}
+# What an export that was killed leaves behind; the next one writes over it.
+_PARTIAL = {f".{name}.partial" for name in _FILES}
 
 
 def export_study(study: Study, target: Path) -> list[Path]:
     """Write a study's tables and their data dictionary; an earlier export of it is replaced.
 
     Raises:
-        StudyError: the target is a file, holds something else, or the study has a damaged file.
+        StudyError: the target is a file, holds something else or cannot be written, or the study has a
+            damaged file.
     """
+    try:
+        return _export(study, target)
+    except OSError as error:
+        raise StudyError(f"{target} cannot be written: {error.strerror}") from None
+
+
+def _export(study: Study, target: Path) -> list[Path]:
     _check_target(study, target)
     frames = {
         RUNS: study.runs,
@@ -68,7 +78,7 @@ def _check_target(study: Study, target: Path) -> None:
         return
     if not target.is_dir():
         raise StudyError(f"{target} is a file; --export must name a new or an exported directory")
-    entries = {entry.name for entry in target.iterdir()}
+    entries = {entry.name for entry in target.iterdir()} - _PARTIAL
     foreign = sorted(entries - _FILES)
     if foreign:
         raise StudyError(

@@ -32,7 +32,8 @@ from nqs.config import (
 DEFAULT_PROFILE = "paper"
 
 Job = Annotated[DenseRun | TrajectoryRun | TicketRun | ReferenceJob, Field(discriminator="kind")]
-Count = Annotated[int, Field(ge=1)]
+# The tables hold counts as 32-bit integers.
+Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Levels = Count | dict[int, Count]
 
 _JOB = TypeAdapter(Job)

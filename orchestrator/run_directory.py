@@ -145,7 +145,7 @@ class RunDirectory:
         """
         try:
             data = json.loads(self.sweep_json.read_text(encoding="utf-8"))
-            version = data["tables_version"]
+            version = int(data["tables_version"])
             plan = Plan.from_data(data)
         except OSError as error:
             raise StudyError(f"{self.sweep_json} cannot be read: {error.strerror}") from None

@@ -86,7 +86,7 @@ RUNS = Table(
         Column("batch", _INT, "runs trained together with it in one program"),
         Column("numerics_version", _INT, "raised when results change; older runs are stale"),
         Column("code_version", _TEXT, "commit or package version that trained it"),
-        Column("device", _TEXT, "device and host kind"),
+        Column("device", _TEXT, "jax platform and device kind"),
         Column("wall_seconds", _NUMBER, "time spent training and measuring"),
         Column("finished_at", _TIME, "end of the run"),
     ),

@@ -8,11 +8,12 @@ import pytest
 
 from nqs.config import FeedForward, TransverseFieldIsing
 from nqs.hamiltonians import flip_form, netket_operator
-from nqs.layouts import list_layout, row_layout
+from nqs.layouts import RowLayout, choose_layout, list_layout, row_layout
 from nqs.local_energies import flipped_lists, flipped_rows, local_energies
 from nqs.networks import flax_module
 from nqs.reconfiguration import update_in_parameters, update_in_samples
 from nqs.sampling import chains_at, chains_in_lists, random_spins
+from nqs.training import Problem, TrainingState, train
 
 HAMILTONIAN = TransverseFieldIsing(side=3, field=3.04438)
 NETWORK = FeedForward(width_per_spin=2)
@@ -96,3 +97,29 @@ def test_one_step_equals_netkets_on_the_same_samples(live, layout):
     assert np.linalg.norm(update - expected) <= 1e-10 * np.linalg.norm(expected)
     # NetKet's convention has the factor 2 of the energy gradient: a half would be far off.
     assert np.linalg.norm(update - expected / 2) > 0.1 * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize(
+    "live, dtype, tolerance", [(162, "float64", 1e-10), (30, "float64", 1e-10), (162, "float32", 1e-3)]
+)
+def test_a_training_step_moves_the_weights_by_the_learning_rate_times_netkets_direction(
+    live, dtype, tolerance
+):
+    """At the spins that the step ends with: its sweep comes before its update."""
+    indices, weights = network_of(live)
+    layout = jax.tree.map(jnp.asarray, choose_layout(weights.shape, indices, 101))
+    in_rows = isinstance(layout, RowLayout)
+    assert in_rows == (live > 101)
+    flat = jnp.asarray(weights.ravel()[indices])
+    start = jnp.asarray(weights) if in_rows else jnp.zeros(len(layout.weight_sites)).at[:live].set(flat)
+    problem = Problem(
+        jax.tree.map(jnp.asarray, flip_form(HAMILTONIAN)), jnp.float64(8e-3), jnp.float64(SHIFT)
+    )
+    spins = random_spins(jax.random.key(3), 9, 101)
+    state = TrainingState(start + 0, spins, jnp.int32(0))
+    state, _ = train(jax.random.key(4), problem, layout, state, 1, 1, dtype=jnp.dtype(dtype))
+    after = np.asarray(state.weights)
+    after = after.ravel()[indices] if in_rows else after[:live]
+    expected = 8e-3 * netket_update(weights, indices, np.asarray(state.spins))[0]
+    moved = weights.ravel()[indices] - after
+    assert np.linalg.norm(moved - expected) <= tolerance * np.linalg.norm(expected)
