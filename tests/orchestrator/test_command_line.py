@@ -351,3 +351,19 @@ def test_an_export_over_something_else_is_refused(copy, sweep_file, tmp_path):
         sweep_file, "--out", copy, "--export", tmp_path / "mine"
     )
     assert snapshot(tmp_path) == before
+
+
+def test_an_export_that_cannot_be_made_is_one_sentence_and_a_killed_one_can_be_repeated(
+    copy, sweep_file, tmp_path, capsys
+):
+    (tmp_path / "letter").write_text("not a folder")
+    arguments = [str(sweep_file), "--out", str(copy), "--export"]
+    assert main([*arguments, str(tmp_path / "letter" / "export")]) == 2
+    captured = capsys.readouterr()
+    assert "cannot be written" in captured.err + captured.out and "Traceback" not in captured.err
+    target = tmp_path / "export"
+    target.mkdir()
+    (target / ".runs.parquet.partial").write_bytes(b"what a kill left")
+    assert main([*arguments, str(target)]) == 0
+    assert not (target / ".runs.parquet.partial").exists()
+    assert read_study(target).states.height == read_study(copy).states.height
