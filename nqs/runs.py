@@ -83,7 +83,9 @@ def advance(task: Task, seconds: float) -> Outcome:
         raise RuntimeError("jax is set to float32; training needs float64: set JAX_ENABLE_X64=1")
     started = time.perf_counter()
     setting = _Setting(task)
-    progress = setting.resume() or setting.start()
+    last = _load(task.checkpoint) if task.checkpoint else None
+    # A checkpoint of another level is the one that closed the level before.
+    progress = last if last is not None and last.level == task.level else setting.start(last)
     steps = task.run.steps_at(task.level)
     diverged_at = 0
     while progress.step < steps and not diverged_at:
@@ -131,9 +133,12 @@ class _Setting:
     def _key(self, purpose: int):
         return jax.random.fold_in(self.key, purpose)
 
-    def start(self) -> Progress:
-        """The level's beginning: its first weights, and chains brought into equilibrium with them."""
-        before = _load(self.task.checkpoint) if self.task.checkpoint else None
+    def start(self, before: Progress | None) -> Progress:
+        """The level's beginning: its first weights, and chains brought into equilibrium with them.
+
+        Args:
+            before: how the level before ended; None: its chains are not there, and fresh ones start.
+        """
         if before is None:
             spins = random_spins(self._key(_INITIAL_CHAINS), self.sites, self.samples)
             sweeps, spins_before = FRESH_SWEEPS, np.zeros((0, 0), np.float32)
@@ -145,13 +150,6 @@ class _Setting:
         return Progress(
             self.task.level, 0, self.start_values, np.asarray(spins), spins_before, records, np.zeros(0), 0.0
         )
-
-    def resume(self) -> Progress | None:
-        """The progress in the checkpoint, where that is of this level and of these weights."""
-        if self.task.checkpoint is None:
-            return None
-        progress = _load(self.task.checkpoint)
-        return progress if progress.level == self.task.level else None
 
     def full(self, values: np.ndarray) -> np.ndarray:
         """(sites, hidden) with zeros where pruned, from the live values."""
