@@ -106,7 +106,7 @@ def _our_step(side: int, density: float) -> tuple[str, Callable[[], float]]:
     size = shape[0] * shape[1]
     # A random mask stands for a trained one.
     indices = np.sort(np.random.default_rng(0).choice(size, round(density * size), replace=False))
-    layout = jax.tree.map(jnp.asarray, choose_layout(shape, indices, SAMPLES))
+    layout = jax.tree.map(jnp.asarray, choose_layout(shape, indices, SAMPLES, jax.default_backend() == "cpu"))
     key = jax.random.key(0)
     weights = initial_weights(key, network, hamiltonian.sites)["hidden"]
     if isinstance(layout, RowLayout):
@@ -137,10 +137,14 @@ def _print_table(side: int, rows: dict[str, Callable[[], float]], repeats: int) 
         for label, measure in rows.items():
             times[label].append(1e3 * measure())
     baseline = statistics.median(times["NetKet, tuned"])
-    print(f"\n| {side} × {side} | ms a step, median of {repeats} | range | NetKet / this |\n|---|---|---|---|")
+    print(
+        f"\n| {side} × {side} | ms a step, median of {repeats} | range | NetKet / this |\n|---|---|---|---|"
+    )
     for label, measured in times.items():
         median = statistics.median(measured)
-        print(f"| {label} | {median:.2f} | {min(measured):.2f}–{max(measured):.2f} | {baseline / median:.1f} |")
+        print(
+            f"| {label} | {median:.2f} | {min(measured):.2f}–{max(measured):.2f} | {baseline / median:.1f} |"
+        )
 
 
 if __name__ == "__main__":

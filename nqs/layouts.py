@@ -1,8 +1,9 @@
-"""How a pruned network lies in memory: full rows while it is dense, padded lists once it is sparse.
+"""How a pruned network lies in memory, and which of two ways its SR step is solved.
 
-Row layout: W as (sites, hidden) with zeros where pruned; a flip touches every hidden unit. List layout:
-each site has a padded list of its own live units; a flip touches those alone, and dead hidden units are
-gone. Layout and padding follow from the live counts alone, so a resumed run compiles the same program.
+Row layout, solved in samples: W as (sites, hidden) with zeros where pruned. List layout, solved in
+parameters: the live weights alone, as one vector in a padded bucket; dead hidden units are gone. The
+choice follows from live counts alone, so a resumed run compiles the same programs, and a whole trajectory
+needs one for the rows and at most eight for the buckets.
 """
 
 from __future__ import annotations
@@ -12,11 +13,40 @@ from typing import NamedTuple
 import numpy as np
 from jax import Array
 
-# Live weights are padded to the next of these, so that a whole trajectory needs few compilations;
-# close together where the cubic solve would feel the padding.
-LIVE_BUCKETS = (64, 128, 256, 416, 608, 800, 1024)
-# The Gram matrix is summed over this many columns at a time, a dynamic number of times.
+# Live weights are padded to the next of these.
+LIVE_BUCKETS = (64, 128, 256, 384, 512, 640, 832, 1024)
+# Columns of the Gram matrix are packed into words of 32 bits, and words are counted eight at a time.
 COLUMN_CHUNK = 256
+# Counting one column of all pairs of samples takes a tenth of a unit's part in their float32 product.
+WEIGHTED_COLUMNS = 10
+
+
+class SiteLists(NamedTuple):
+    """Each site's own live weights, one site after the other, for the compiled loops on CPUs.
+
+    Attributes:
+        starts: (sites + 2,) int32; site i has the entries starts[i] … starts[i + 1]; index `sites`, a
+            spin that is always +1, has none.
+        units: (capacity,) int32, the hidden unit of each entry.
+        positions: (capacity,) int32, the weight of each entry in the flattened weights.
+    """
+
+    starts: Array
+    units: Array
+    positions: Array
+
+
+class PaddedLists(NamedTuple):
+    """The same with one length for all sites, for other devices.
+
+    Attributes:
+        weights: (sites + 1, degree) int32, positions in the live vector; padding points one past its end,
+            at a weight that is 0.
+        units: (sites + 1, degree) int32, the unit of each; padding is the dummy unit, the last one.
+    """
+
+    weights: Array
+    units: Array
 
 
 class RowLayout(NamedTuple):
@@ -24,81 +54,75 @@ class RowLayout(NamedTuple):
 
     Attributes:
         mask: (sites, hidden) float64, 1 where live.
-        hadamard: float32 scalar; 1: start from the Gram matrix of the unpruned network, 0: from nothing.
-        column_sign: float32 scalar; −1 subtracts the listed (pruned) columns, +1 adds the (live) ones.
+        hadamard: int32 scalar; 1: start from the Gram matrix of the unpruned network, 0: from nothing.
+        column_sign: int32 scalar; −1 subtracts the listed (pruned) columns, +1 adds the (live) ones.
         column_chunks: int32 scalar, chunks of COLUMN_CHUNK columns in use.
+        weighted: int32 scalar; 1: how often two samples have a column's unit on in common is one product
+            with the units' degrees, 0: it is counted column by column.
         column_sites, column_units: (capacity,) int32, the site and unit of each listed weight; padding
             has unit `hidden`, a unit that is never on.
+        column_degrees: (hidden,) float32, listed weights of each unit.
+        lists: the live weights by site, or None where the loops over full rows are used.
     """
 
     mask: Array
     hadamard: Array
     column_sign: Array
     column_chunks: Array
+    weighted: Array
     column_sites: Array
     column_units: Array
+    column_degrees: Array
+    lists: SiteLists | None
 
 
 class ListLayout(NamedTuple):
     """A network that is solved in parameters: live weights as one padded vector.
 
     Attributes:
-        weight_list: (sites, degree) int32, positions in the live vector; padding points one past its
-            end, at a weight that is 0.
-        unit_list: (sites, degree) int32, the unit of each; padding is the dummy unit, the last one.
         weight_sites, weight_units: (bucket,) int32, site and unit of each live weight; padding has the
-            dummy unit.
-        unit_is_live: (units,) bool, one for each row of θ; the dummy's is False.
+            dummy unit, the last one, which is never on.
+        lists: the live weights by site, on CPUs.
+        padded: the same padded, on other devices.
     """
 
-    weight_list: Array
-    unit_list: Array
     weight_sites: Array
     weight_units: Array
-    unit_is_live: Array
+    lists: SiteLists | None
+    padded: PaddedLists | None
+
+    @property
+    def units(self) -> int:
+        """Rows of θ: live units at most, and the dummy."""
+        return self.weight_sites.shape[-1] + 1
 
 
-def choose_layout(shape: tuple[int, int], indices: np.ndarray, samples: int) -> RowLayout | ListLayout:
-    """The layout whose step is estimated to be the faster one, a function of shape and live counts alone.
+def choose_layout(
+    shape: tuple[int, int], indices: np.ndarray, samples: int, compiled: bool
+) -> RowLayout | ListLayout:
+    """The layout of a network: solved in parameters where they are fewer than the samples.
+
+    Both solves cost a cube; with fewer parameters the metric is smaller, at equal size the rows need no
+    padding.
 
     Args:
         shape: (sites, hidden).
         indices: (live,) ascending positions of the live weights in the flattened layer.
+        samples: of a training step.
+        compiled: whether the compiled loops of `cpu_kernels` will run it.
     """
     bucket = live_bucket(len(indices), samples)
     if bucket is None:
-        return row_layout(shape, indices)
-    degree = _degree(np.bincount(indices // shape[1], minlength=shape[0]))
-    if _row_seconds(shape, len(indices), samples) < _list_seconds(shape[0], degree, bucket, samples):
-        return row_layout(shape, indices)
-    return list_layout(shape, indices, bucket)
-
-
-# Seconds of a step on one core of a server processor with AVX-512 (2026), where only their ratios
-# matter: moves and local energies; Gram matrix; factorisation and solve.
-def _row_seconds(shape: tuple[int, int], live: int, samples: int) -> float:
-    listed = min(live, shape[0] * shape[1] - live)
-    moves = 0.8e-9 * shape[0] * shape[1] * samples
-    return moves + 1.0e-11 * listed * samples**2 + 1.3e-11 * samples**3
-
-
-def _list_seconds(sites: int, degree: int, bucket: int, samples: int) -> float:
-    return 1.9e-9 * sites * degree * samples + 1.4e-11 * bucket**2 * samples + 1.9e-11 * bucket**3
-
-
-def _degree(live_by_site: np.ndarray) -> int:
-    # Padded to a power of two, at least 8, so that few programs serve all masks.
-    return max(8, 1 << int(live_by_site.max(initial=1) - 1).bit_length())
+        return row_layout(shape, indices, compiled)
+    return list_layout(shape, indices, bucket, compiled)
 
 
 def live_bucket(live: int, samples: int) -> int | None:
-    """Padded length of the live vector, or None where there are more live weights than samples."""
-    if live > samples:
-        return None
-    return min(b for b in (*LIVE_BUCKETS, samples) if live <= b <= samples)
+    """Padded length of the live vector, or None where it would not be shorter than the samples."""
+    return next((bucket for bucket in LIVE_BUCKETS if live <= bucket < samples), None)
 
 
-def row_layout(shape: tuple[int, int], indices: np.ndarray) -> RowLayout:
+def row_layout(shape: tuple[int, int], indices: np.ndarray, compiled: bool) -> RowLayout:
     """The row layout of a layer (sites, hidden) whose live weights are at `indices`."""
     sites, hidden = shape
     mask = np.zeros(sites * hidden)
@@ -113,35 +137,54 @@ def row_layout(shape: tuple[int, int], indices: np.ndarray) -> RowLayout:
     column_sites[: len(listed)], column_units[: len(listed)] = np.divmod(listed, hidden)
     return RowLayout(
         mask.reshape(shape),
-        np.float32(subtract),
-        np.float32(-1 if subtract else 1),
+        np.int32(subtract),
+        np.int32(-1 if subtract else 1),
         np.int32(-(-len(listed) // COLUMN_CHUNK)),
+        np.int32(len(listed) > WEIGHTED_COLUMNS * hidden),
         column_sites,
         column_units,
+        np.bincount(listed % hidden, minlength=hidden).astype(np.float32),
+        _site_lists(sites, *np.divmod(indices, hidden), indices, sites * hidden) if compiled else None,
     )
 
 
-def list_layout(shape: tuple[int, int], indices: np.ndarray, bucket: int) -> ListLayout:
+def list_layout(shape: tuple[int, int], indices: np.ndarray, bucket: int, compiled: bool) -> ListLayout:
     """The list layout of a layer (sites, hidden) whose live weights are at `indices`.
 
     Raises:
         ValueError: more live weights than the bucket holds.
     """
     sites, hidden = shape
-    if len(indices) > bucket:
-        raise ValueError(f"{len(indices)} live weights do not fit a bucket of {bucket}")
-    weight_sites = np.zeros(bucket, np.int32)
-    # Units are renumbered without gaps, so θ has as many rows as there are live units at most.
-    dummy = min(hidden, bucket)
-    weight_units = np.full(bucket, dummy, np.int32)
-    sites_of, units_of = np.divmod(indices, hidden)
-    weight_sites[: len(indices)] = sites_of
-    weight_units[: len(indices)] = np.unique(units_of, return_inverse=True)[1]
-    degree = _degree(np.bincount(sites_of, minlength=sites))
-    weight_list = np.full((sites, degree), bucket, np.int32)
-    unit_list = np.full((sites, degree), dummy, np.int32)
+    live = len(indices)
+    if live > bucket:
+        raise ValueError(f"{live} live weights do not fit a bucket of {bucket}")
+    weight_sites, weight_units = np.zeros(bucket, np.int32), np.full(bucket, bucket, np.int32)
+    weight_sites[:live], units = np.divmod(indices, hidden)
+    # Units are renumbered without gaps: θ has rows for the live ones alone.
+    weight_units[:live] = np.unique(units, return_inverse=True)[1]
+    if compiled:
+        own = weight_sites[:live], weight_units[:live]
+        return ListLayout(weight_sites, weight_units, _site_lists(sites, *own, np.arange(live), bucket), None)
+    padded = _padded_lists(sites, weight_sites[:live], weight_units[:live], bucket)
+    return ListLayout(weight_sites, weight_units, None, padded)
+
+
+def _site_lists(sites: int, sites_of, units_of, positions, capacity: int) -> SiteLists:
+    lists = SiteLists(
+        np.searchsorted(sites_of, np.arange(sites + 2)).astype(np.int32),
+        np.zeros(capacity, np.int32),
+        np.zeros(capacity, np.int32),
+    )
+    lists.units[: len(units_of)], lists.positions[: len(positions)] = units_of, positions
+    return lists
+
+
+def _padded_lists(sites: int, sites_of, units_of, bucket: int) -> PaddedLists:
+    # A power of two, at least 8, so that few programs serve all masks.
+    largest = int(np.bincount(sites_of, minlength=sites).max(initial=1))
+    degree = max(8, 1 << (largest - 1).bit_length())
+    lists = PaddedLists(*(np.full((sites + 1, degree), bucket, np.int32) for _ in range(2)))
     for site in range(sites):
         own = np.flatnonzero(sites_of == site)
-        weight_list[site, : len(own)], unit_list[site, : len(own)] = own, weight_units[own]
-    unit_is_live = np.arange(dummy + 1) <= weight_units[: len(indices)].max(initial=-1)
-    return ListLayout(weight_list, unit_list, weight_sites, weight_units, unit_is_live)
+        lists.weights[site, : len(own)], lists.units[site, : len(own)] = own, units_of[own]
+    return lists

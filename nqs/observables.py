@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from nqs.hamiltonians import FlipForm
-from nqs.local_energies import flipped_rows, local_energies
-from nqs.sampling import Chains, amplitude, chains_at, sweep_rows
+from nqs.hamiltonians import FlipForm, diagonal_energies
+from nqs.layouts import RowLayout
+from nqs.local_energies import flipped_energies
+from nqs.sampling import Chains, amplitude, draw_proposals, sweep
 from nqs.statistics import Estimate, estimate
 
 
@@ -36,7 +37,13 @@ class Records(NamedTuple):
 
 @partial(jax.jit, static_argnames="sweeps")
 def record(
-    key: Array, form: FlipForm, spins: Array, weights: Array, other: Array, sweeps: int
+    key: Array,
+    form: FlipForm,
+    spins: Array,
+    weights: Array,
+    layout: RowLayout,
+    other: Array,
+    sweeps: int,
 ) -> tuple[Array, Records]:
     """Sweep the chains and record after each sweep.
 
@@ -44,38 +51,47 @@ def record(
         form: the Hamiltonian with the transverse magnetisation, from `measured_form`.
         spins: (sites, chains) ±1, in equilibrium with the weights.
         weights: (sites, hidden) float64, the network that is sampled.
+        layout: of these weights.
         other: (sites, hidden) float64, the network it is compared with.
 
     Returns:
         The chains' last spins, and the records. The sweeps run in float32, what is recorded in float64.
     """
 
-    def entry(chains: Chains, accepted: Array) -> Records:
-        flipped, flip_ratios = flipped_rows(form, chains, weights)
-        energies = local_energies(form, chains, flipped)
-        return Records(energies, flip_ratios, chains.spins.sum(0), _log_ratios(chains, other), accepted)
+    def entry(spins: Array, accepted: Array) -> Records:
+        chains, log_ratios, _ = sweep(None, spins, weights, layout, form.flip_sites)
+        flipped, flip_ratios = flipped_energies(form.flip_coefficients, log_ratios)
+        energies = diagonal_energies(form, spins) + flipped
+        return Records(energies, flip_ratios, spins.sum(0), _log_ratios(chains, other), accepted)
 
-    return _recorded_sweeps(key, spins, weights, sweeps, entry)
+    return _recorded_sweeps(key, spins, weights, layout, sweeps, entry)
 
 
 @partial(jax.jit, static_argnames="sweeps")
-def record_log_ratios(key: Array, spins: Array, weights: Array, other: Array, sweeps: int) -> Array:
+def record_log_ratios(
+    key: Array, spins: Array, weights: Array, layout: RowLayout, other: Array, sweeps: int
+) -> Array:
     """log ψ_other(s) − log ψ(s) after each sweep, (sweeps, chains); arguments as of `record`."""
-    return _recorded_sweeps(key, spins, weights, sweeps, lambda chains, _: _log_ratios(chains, other))[1]
+
+    def entry(spins: Array, _: Array) -> Array:
+        return _log_ratios(Chains(spins, weights.T @ spins), other)
+
+    return _recorded_sweeps(key, spins, weights, layout, sweeps, entry)[1]
 
 
-def _recorded_sweeps(key, spins, weights, sweeps, entry):
+def _recorded_sweeps(key, spins, weights, layout, sweeps, entry):
     rows = weights.astype(jnp.float32)
 
     def one(spins, index):
-        chains, info = sweep_rows(jax.random.fold_in(key, index), chains_at(spins, rows), rows)
-        return chains.spins, entry(chains_at(chains.spins.astype(jnp.float64), weights), info.accepted)
+        proposals = draw_proposals(jax.random.fold_in(key, index), *spins.shape, jnp.float32)
+        swept = sweep(proposals, spins, rows, layout)
+        return swept.chains.spins, entry(swept.chains.spins.astype(jnp.float64), swept.accepted)
 
     return jax.lax.scan(one, spins.astype(jnp.float32), jnp.arange(sweeps))
 
 
 def _log_ratios(chains: Chains, other: Array) -> Array:
-    return amplitude(chains_at(chains.spins, other).theta) - amplitude(chains.theta)
+    return amplitude(other.T @ chains.spins) - amplitude(chains.theta)
 
 
 def measured_form(form: FlipForm, sites: int) -> FlipForm:

@@ -1,26 +1,187 @@
 """Stochastic reconfiguration: (S + shift) δ = g with S = ⟨O O⟩_c and g = 2 ⟨O E_loc⟩_c.
 
 The same δ comes from a solve in samples (kernel O Oᵀ, samples × samples) and from one in parameters
-(metric Oᵀ O, live × live); the smaller one is chosen. For a relu layer O_ij = m_ij s_i a_j with
-a_j = 1[θ_j > 0]: entries are −1, 0 or 1, so float32 products of them are exact.
+(metric Oᵀ O, live × live); the smaller one is made. For a relu layer O_ij = m_ij s_i a_j with
+a_j = 1[θ_j > 0]: all entries are −1, 0 or 1, so both matrices are counts of bits, exact integers.
 """
 
 from __future__ import annotations
 
-import itertools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from nqs.layouts import COLUMN_CHUNK, ListLayout, RowLayout
+from nqs.linear_solve import BLOCK, solve
 from nqs.sampling import Chains
 
-# The Gram matrix is symmetric: computed in this many block rows, only up to the diagonal.
-GRAM_BLOCKS = 4
+_WORD = 32
+_WORDS = COLUMN_CHUNK // _WORD
 
 
-def update_in_samples(chains: Chains, energies: Array, layout: RowLayout, shift: Array) -> Array:
+class Bits(NamedTuple):
+    """Where O is +1 and where it is −1, packed.
+
+    Attributes:
+        plus, minus: (words, items) uint32.
+    """
+
+    plus: Array
+    minus: Array
+
+
+def pack(rows: Array) -> Array:
+    """(words, items) uint32 from booleans (rows, items); words are padded to whole chunks."""
+    chunks = -(-rows.shape[0] // COLUMN_CHUNK)
+    words = chunks * _WORDS
+    padded = jnp.pad(rows.astype(jnp.uint32), ((0, words * _WORD - rows.shape[0]), (0, 0)))
+    # Word k has the rows k, k + words, k + 2 words, …: whole rows are shifted, none is moved.
+    packed = padded[:words]
+    for bit in range(1, _WORD):
+        packed = packed | (padded[bit * words : (bit + 1) * words] << bit)
+    return packed
+
+
+def count_pairs(test, bits: tuple[Array, ...], chunks: Array | int) -> list[Array]:
+    """How many bits pass a test, for every pair of items: the upper half of a symmetric matrix.
+
+    Args:
+        test: from the words of an item and those of another, tuples as `bits`, to a word.
+        bits: arrays (words, items) uint32.
+        chunks: of words that are in use.
+
+    Returns:
+        Block rows of int32, each from its diagonal block on: (BLOCK, items − first).
+    """
+    items = bits[0].shape[1]
+
+    def block_row(first: int) -> Array:
+        def add(chunk, total):
+            start = (jnp.int32(chunk) * _WORDS, jnp.int32(first))
+            words = [jax.lax.dynamic_slice(b, start, (_WORDS, items - first)) for b in bits]
+            for word in range(_WORDS):
+                own = tuple(part[word, :BLOCK, None] for part in words)
+                others = tuple(part[word, None, :] for part in words)
+                total = total + jax.lax.population_count(test(own, others)).astype(jnp.int32)
+            return total
+
+        start = jnp.zeros((min(BLOCK, items - first), items - first), jnp.int32)
+        return jax.lax.fori_loop(0, chunks, add, start)
+
+    return [block_row(first) for first in range(0, items, BLOCK)]
+
+
+def _both(own, others):
+    return own[0] & others[0]
+
+
+def _differ(own, others):
+    return own[0] ^ others[0]
+
+
+def _signs_differ(own, others):
+    return (own[0] & others[1]) | (own[1] & others[0])
+
+
+def gram_blocks(chains: Chains, layout: RowLayout) -> list[Array]:
+    """O Oᵀ (samples, samples), exact, as block rows of the upper half, int32.
+
+    Unpruned it is (SᵀS) ∘ (AᵀA). A lightly pruned network subtracts the pruned columns from that, a
+    heavily pruned one adds up its live columns; a sum over columns counts those that both samples have on,
+    which is also Aᵀ diag(degrees) A, less twice those where their signs differ.
+    """
+    up, on = chains.spins > 0, chains.theta > 0
+    sites = chains.spins.shape[0]
+    words = (pack(up), pack(on))
+    opposite = count_pairs(_differ, words[:1], words[0].shape[0] // _WORDS)
+    both_on = count_pairs(_both, words[1:], words[1].shape[0] // _WORDS)
+    unpruned = [
+        layout.hadamard * (sites - 2 * spins) * units for spins, units in zip(opposite, both_on, strict=True)
+    ]
+
+    columns = _column_bits(up, on, layout)
+    differ = count_pairs(_signs_differ, columns, layout.column_chunks)
+    common = count_pairs(
+        _both, (columns.plus | columns.minus,), jnp.where(layout.weighted, 0, layout.column_chunks)
+    )
+
+    def add_products(turn, common):
+        # Depends on the turn (0), lest XLA move the products out of the loop and always make them.
+        products = _weighted_products(on, layout.column_degrees + turn)
+        return [block + product for block, product in zip(common, products, strict=True)]
+
+    # A loop of one turn or none: a lax.cond around products doubles their time on CPUs.
+    common = jax.lax.fori_loop(0, layout.weighted, add_products, common)
+    return [
+        block + layout.column_sign * (both - 2 * part)
+        for block, both, part in zip(unpruned, common, differ, strict=True)
+    ]
+
+
+def _column_bits(up: Array, on: Array, layout: RowLayout) -> Bits:
+    """The listed columns of O; only the chunks in use are filled."""
+    samples = up.shape[1]
+    up = up.astype(jnp.uint32)
+    on = jnp.concatenate([on.astype(jnp.uint32), jnp.zeros((1, samples), jnp.uint32)])
+    words = layout.column_sites.shape[0] // _WORD
+
+    def fill(chunk, bits):
+        start = chunk * COLUMN_CHUNK
+        sites = jax.lax.dynamic_slice_in_dim(layout.column_sites, start, COLUMN_CHUNK).reshape(_WORD, _WORDS)
+        units = jax.lax.dynamic_slice_in_dim(layout.column_units, start, COLUMN_CHUNK).reshape(_WORD, _WORDS)
+        plus = live = jnp.zeros((_WORDS, samples), jnp.uint32)
+        for bit in range(_WORD):
+            active = on[units[bit]]
+            live = live | (active << bit)
+            plus = plus | ((active & up[sites[bit]]) << bit)
+        parts = Bits(plus, live ^ plus)
+        return jax.tree.map(
+            lambda whole, part: jax.lax.dynamic_update_slice_in_dim(whole, part, chunk * _WORDS, 0),
+            bits,
+            parts,
+        )
+
+    empty = jnp.zeros((words, samples), jnp.uint32)
+    return jax.lax.fori_loop(0, layout.column_chunks, fill, Bits(empty, empty))
+
+
+def _weighted_products(on: Array, degrees: Array) -> list[Array]:
+    """Aᵀ diag(degrees) A as block rows of the upper half, int32; exact in float32 below 2²⁴."""
+    active = on.astype(jnp.float32)
+    weighted = active * degrees[:, None]
+    items = on.shape[1]
+    return [
+        (weighted[:, first : first + BLOCK].T @ active[:, first:]).astype(jnp.int32)
+        for first in range(0, items, BLOCK)
+    ]
+
+
+def _centred(blocks: list[Array], shift: Array) -> list[Array]:
+    """P K P / n + shift with P = 1 − 1/n, float64: P on both sides removes the mean of O."""
+    items = blocks[0].shape[1]
+    total = jnp.zeros(items)
+    for block in blocks:
+        first, size = items - block.shape[1], block.shape[0]
+        # A row's entries left of its diagonal block stand in the rows above, transposed.
+        total = total.at[first : first + size].add(block.sum(1, dtype=jnp.int64))
+        total = total.at[first + size :].add(block[:, size:].sum(0, dtype=jnp.int64))
+    mean = total / items
+    half = mean - mean.mean() / 2
+    return [
+        (block - half[items - block.shape[1] :] - half[_rows(block, items), None]) / items
+        + shift * jnp.eye(*block.shape)
+        for block in blocks
+    ]
+
+
+def _rows(block: Array, items: int) -> slice:
+    first = items - block.shape[1]
+    return slice(first, first + block.shape[0])
+
+
+def update_in_samples(chains: Chains, energies: Array, layout: RowLayout, shift: Array, dtype) -> Array:
     """δ of a network in the row layout, (sites, hidden) float64, 0 where pruned.
 
     With X = O_c/√n, (XᵀX + shift)⁻¹ Xᵀ e = Xᵀ (X Xᵀ + shift)⁻¹ e (Chen and Heyl 2024).
@@ -28,83 +189,45 @@ def update_in_samples(chains: Chains, energies: Array, layout: RowLayout, shift:
     Args:
         energies: (chains,) local energies.
         shift: diagonal shift.
+        dtype: of the factor, see `solve`.
     """
     samples = energies.shape[0]
-    active = (chains.theta > 0).astype(jnp.float32)
-    spins = chains.spins.astype(jnp.float32)
-    kernel = _centred(gram_blocks(spins, active, layout)) / samples + shift * jnp.eye(samples)
+    kernel = _centred(gram_blocks(chains, layout), shift)
     energies = energies.astype(jnp.float64)
-    solved = _solve(kernel, 2 * (energies - energies.mean()) / samples)
-    solved = solved - solved.mean()
-    return layout.mask * ((spins.astype(jnp.float64) * solved) @ active.astype(jnp.float64).T)
+    solved = solve(kernel, 2 * (energies - energies.mean()) / samples, dtype)
+    # float64: a small shift makes these sums of large numbers that nearly cancel.
+    weighted = chains.spins.astype(jnp.float64) * (solved - solved.mean())
+    return layout.mask * (weighted @ (chains.theta > 0).astype(jnp.float64).T)
 
 
-def gram_blocks(spins: Array, active: Array, layout: RowLayout) -> list[Array]:
-    """O Oᵀ (samples, samples), exact in float32, as block rows that end with their diagonal block.
-
-    Unpruned it is (SᵀS) ∘ (AᵀA), two thin products. A lightly pruned network subtracts the pruned
-    columns from that, a heavily pruned one adds up its live columns. The part above the diagonal
-    blocks follows by symmetry and is never computed.
-
-    Args:
-        spins: (sites, samples) ±1.
-        active: (hidden, samples), 1 where a unit is on.
-    """
-    active_or_dummy = jnp.concatenate([active, jnp.zeros((1, active.shape[1]), active.dtype)])
-    samples = spins.shape[1]
-    edges = [samples * block // GRAM_BLOCKS for block in range(GRAM_BLOCKS + 1)]
-
-    def lower(left: Array, right: Array) -> list[Array]:
-        return [left[:, a:b].T @ right[:, :b] for a, b in itertools.pairwise(edges)]
-
-    def add_columns(chunk, blocks):
-        start = chunk * COLUMN_CHUNK
-        sites = jax.lax.dynamic_slice_in_dim(layout.column_sites, start, COLUMN_CHUNK)
-        units = jax.lax.dynamic_slice_in_dim(layout.column_units, start, COLUMN_CHUNK)
-        columns = spins[sites] * active_or_dummy[units]
-        return [block + part for block, part in zip(blocks, lower(layout.column_sign * columns, columns))]
-
-    hadamard = [layout.hadamard * s * a for s, a in zip(lower(spins, spins), lower(active, active))]
-    return jax.lax.fori_loop(0, layout.column_chunks, add_columns, hadamard)
-
-
-def _centred(blocks: list[Array]) -> Array:
-    """P K P with P = 1 − 1/n, float64, from the block rows of K; valid up to the diagonal.
-
-    P on both sides removes the mean of O.
-    """
-    samples = blocks[-1].shape[1]
-    row = jnp.zeros(samples)
-    for block in blocks:
-        start = block.shape[1] - block.shape[0]
-        # A row's entries right of its diagonal block stand in the rows below, transposed.
-        row = row.at[start : block.shape[1]].add(block.sum(1, dtype=jnp.float64))
-        row = row.at[:start].add(block[:, :start].sum(0, dtype=jnp.float64))
-    row = row / samples
-    lower = jnp.concatenate([jnp.pad(b, ((0, 0), (0, samples - b.shape[1]))) for b in blocks])
-    return lower.astype(jnp.float64) - row[None, :] - row[:, None] + row.mean()
-
-
-def update_in_parameters(chains: Chains, energies: Array, layout: ListLayout, shift: Array) -> Array:
+def update_in_parameters(chains: Chains, energies: Array, layout: ListLayout, shift: Array, dtype) -> Array:
     """δ of a network in the list layout, (bucket,) float64, 0 in the padding.
 
     Args:
         energies: (chains,) local energies.
         shift: diagonal shift.
+        dtype: of the factor, see `solve`.
     """
     samples = energies.shape[0]
-    spins = chains.spins.astype(jnp.float32)
-    jacobian = spins[layout.weight_sites] * (chains.theta > 0)[layout.weight_units]
-    mean = jacobian.mean(1, dtype=jnp.float64)
-    metric = (jacobian @ jacobian.T).astype(jnp.float64) / samples - jnp.outer(mean, mean)
+    up, on = chains.spins > 0, chains.theta > 0
+    # Bits along the samples are packed by site and by unit, then combined for each weight.
+    up, on = pack(up.T)[:, layout.weight_sites], pack(on.T)[:, layout.weight_units]
+    bits = Bits(on & up, on & ~up)
+    chunks = on.shape[0] // _WORDS
+    both_on = count_pairs(_both, (on,), chunks)
+    differ = count_pairs(_signs_differ, bits, chunks)
+    plus, minus = (jax.lax.population_count(part).sum(0).astype(jnp.float64) for part in bits)
+    mean = (plus - minus) / samples
+    # An integer divided by an integer is a float32 to jax.
+    metric = [
+        (common - 2 * part).astype(jnp.float64) / samples
+        - mean[_rows(common, len(mean)), None] * mean[-common.shape[1] :]
+        + shift * jnp.eye(*common.shape)
+        for common, part in zip(both_on, differ, strict=True)
+    ]
     energies = energies.astype(jnp.float64)
-    gradient = 2 * (jacobian.astype(jnp.float64) @ (energies - energies.mean())) / samples
+    jacobian = chains.spins[layout.weight_sites] * (chains.theta > 0)[layout.weight_units]
+    # float64: the solve divides the rounding of its weak directions by the shift.
+    gradient = jacobian.astype(jnp.float64) @ (2 * (energies - energies.mean()) / samples)
     # Padding has zero rows: its part of the solve is shift · δ = 0.
-    return _solve(metric + shift * jnp.eye(len(mean)), gradient)
-
-
-def _solve(matrix: Array, right: Array) -> Array:
-    # Symmetric positive definite by the shift, and only the lower triangle is read. A failed
-    # factorisation gives NaN, which ends the run as diverged.
-    factor = jax.lax.linalg.cholesky(matrix, symmetrize_input=False)
-    return jax.scipy.linalg.cho_solve((factor, True), right)
+    return solve(metric, gradient, dtype)

@@ -15,7 +15,7 @@ from nqs import full_summation
 from nqs.config import FULL_SUMMATION_SITES, DenseRun, Hamiltonian, Run, TrajectoryRun
 from nqs.hamiltonians import FlipForm, flip_form
 from nqs.identity import seed_of
-from nqs.layouts import RowLayout, choose_layout
+from nqs.layouts import RowLayout, choose_layout, row_layout
 from nqs.networks import initial_weights
 from nqs.observables import (
     Magnetizations,
@@ -128,7 +128,10 @@ class _Setting:
         )
         self.key = jax.random.fold_in(jax.random.key(seed_of(task.run.run_id)), task.level)
         self.indices, self.start_values = _starting_network(task, self.shape)
-        self.layout = jax.tree.map(jnp.asarray, choose_layout(self.shape, self.indices, self.samples))
+        compiled = jax.default_backend() == "cpu"
+        self.layout = _on_device(choose_layout(self.shape, self.indices, self.samples, compiled))
+        # Chains outside of training go through full rows: one program for all levels.
+        self.rows = _on_device(row_layout(self.shape, self.indices, compiled))
 
     def _key(self, purpose: int):
         return jax.random.fold_in(self.key, purpose)
@@ -145,7 +148,7 @@ class _Setting:
         else:
             spins, sweeps, spins_before = before.spins, REWIND_SWEEPS, before.spins
         weights = jnp.asarray(self.full(self.start_values))
-        spins = equilibrate(self._key(_EQUILIBRATION), jnp.asarray(spins), weights, sweeps)
+        spins = equilibrate(self._key(_EQUILIBRATION), jnp.asarray(spins), weights, self.rows, sweeps)
         records = {name: np.zeros(0) for name in ("step", *StepRecords._fields)}
         return Progress(
             self.task.level, 0, self.start_values, np.asarray(spins), spins_before, records, np.zeros(0), 0.0
@@ -228,14 +231,17 @@ class _Setting:
             "steps": task.run.steps_at(task.level),
         }
 
-    def _records(self, purpose: int, spins, weights: np.ndarray, other: np.ndarray, ratios_only=False):
-        measurement, weights = self.task.measurement, jnp.asarray(weights)
+    def _records(self, purpose: int, spins, weights: np.ndarray, other: np.ndarray):
         for_chains, for_records = jax.random.split(self._key(purpose))
-        spins = equilibrate(for_chains, jnp.asarray(spins), weights, measurement.equilibration_sweeps)
-        if ratios_only:
-            return record_log_ratios(for_records, spins, weights, other, measurement.sweeps)
-        form = jax.tree.map(jnp.asarray, measured_form(self.form, self.sites))
-        return record(for_records, form, spins, weights, jnp.asarray(other), measurement.sweeps)[1]
+        spins, weights = self._equilibrated(for_chains, spins, weights, self.rows)
+        form = _on_device(measured_form(self.form, self.sites))
+        sweeps = self.task.measurement.sweeps
+        return record(for_records, form, spins, weights, self.rows, jnp.asarray(other), sweeps)[1]
+
+    def _equilibrated(self, key, spins, weights: np.ndarray, layout: RowLayout):
+        weights = jnp.asarray(weights)
+        sweeps = self.task.measurement.equilibration_sweeps
+        return equilibrate(key, jnp.asarray(spins), weights, layout, sweeps), weights
 
     def _exact(self, weights, before):
         psi = full_summation.wave_function(weights)
@@ -251,7 +257,13 @@ class _Setting:
             return None
         # Without the chains that ended the level before, this level's are equilibrated to its network.
         spins = progress.spins_before if progress.spins_before.size else progress.spins
-        others = self._records(_MEASUREMENT_BEFORE, spins, before, weights, ratios_only=True)
+        layout = _on_device(
+            row_layout(self.shape, self.task.previous[LAYER].indices, self.rows.lists is not None)
+        )
+        for_chains, for_records = jax.random.split(self._key(_MEASUREMENT_BEFORE))
+        spins, before = self._equilibrated(for_chains, spins, before, layout)
+        sweeps = self.task.measurement.sweeps
+        others = record_log_ratios(for_records, spins, before, layout, jnp.asarray(weights), sweeps)
         return sampled_log_fidelity(np.asarray(records.log_ratios), np.asarray(others))
 
     def outcome(self, progress: Progress, spent: float, diverged: str | None = None, state=None) -> Outcome:
@@ -280,7 +292,11 @@ class _Setting:
 @lru_cache(maxsize=64)
 def _compiled_form(hamiltonian: Hamiltonian) -> FlipForm:
     # NetKet takes a tenth of a second for it, and a slot comes back to it every few seconds.
-    return jax.tree.map(jnp.asarray, flip_form(hamiltonian))
+    return _on_device(flip_form(hamiltonian))
+
+
+def _on_device(arrays):
+    return jax.tree.map(jnp.asarray, arrays)
 
 
 def _starting_network(task: Task, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

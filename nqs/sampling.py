@@ -1,6 +1,6 @@
 """Metropolis chains of |ψ|², one persistent chain a sample, with the chain axis as the vector axis.
 
-A sweep is N proposals of single flips and one of flipping all spins. All chains try the same random
+A sweep is N proposals of single flips and one draw of the overall sign. All chains try the same random
 site in a proposal: each single-site kernel keeps |ψ|², so, given any site sequence, independent
 stationary chains stay independent and stationary. A random site, not a fixed order: with a fixed order
 Metropolis acceptance is not ergodic where everything is accepted.
@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from nqs.layouts import ListLayout
+from nqs import cpu_kernels
+from nqs.layouts import ListLayout, RowLayout
 
 
 class Chains(NamedTuple):
@@ -24,17 +25,39 @@ class Chains(NamedTuple):
     Attributes:
         spins: (sites, chains) ±1.
         theta: (units, chains), pre-activations W s of these spins; in the list layout of the live
-            units and one dummy that stays 0.
+            units, then of nothing.
     """
 
     spins: Array
     theta: Array
 
 
-class SweepInfo(NamedTuple):
-    """Attributes: accepted: fraction of single-flip proposals accepted, over all chains."""
+class Sampled(NamedTuple):
+    """What a sweep leaves.
 
+    Attributes:
+        chains: after it.
+        log_ratios: (flips, chains), log ψ(X_F s) − log ψ(s) of each set F that was asked for.
+        accepted: fraction of proposals accepted, over all chains.
+    """
+
+    chains: Chains
+    log_ratios: Array
     accepted: Array
+
+
+class Proposals(NamedTuple):
+    """The random numbers of one sweep.
+
+    Attributes:
+        sites: (proposals, width) int32, the spins that each proposal flips.
+        thresholds: (proposals, chains), a proposal is accepted where this is below 2 Δ log ψ.
+        signs: (chains,) logistic numbers, log(u / (1 − u)) of a uniform u, that draw the overall signs.
+    """
+
+    sites: Array
+    thresholds: Array
+    signs: Array
 
 
 def random_spins(key: Array, sites: int, chains: int) -> Array:
@@ -42,75 +65,140 @@ def random_spins(key: Array, sites: int, chains: int) -> Array:
     return jax.random.rademacher(key, (sites, chains), jnp.float32)
 
 
-def chains_at(spins: Array, weights: Array) -> Chains:
-    """Chains in the row layout: θ = W s afresh; weights (sites, hidden)."""
-    return Chains(spins, weights.T @ spins)
-
-
-def chains_in_lists(spins: Array, live: Array, layout: ListLayout) -> Chains:
-    """Chains in the list layout; live (bucket,) weights."""
-    dense = jnp.zeros((len(layout.unit_is_live), spins.shape[0]), live.dtype)
-    return Chains(spins, dense.at[layout.weight_units, layout.weight_sites].add(live) @ spins)
-
-
 def amplitude(theta: Array) -> Array:
     """log ψ of each chain: (chains,) from θ (units, chains)."""
     return jnp.maximum(theta, 0).sum(0)
 
 
-def sweep_rows(key: Array, chains: Chains, weights: Array) -> tuple[Chains, SweepInfo]:
-    """One sweep in the row layout: O(N · hidden) a chain; weights (sites, hidden)."""
-
-    def propose(carry, inputs):
-        chains, log_psi, accepted = carry
-        site, threshold = inputs
-        spin = chains.spins[site]
-        theta = chains.theta - 2 * weights[site][:, None] * spin[None, :]
-        new_log_psi = amplitude(theta)
-        accept = threshold < 2 * (new_log_psi - log_psi)
-        chains = Chains(
-            chains.spins.at[site].set(jnp.where(accept, -spin, spin)),
-            jnp.where(accept[None, :], theta, chains.theta),
-        )
-        return (chains, jnp.where(accept, new_log_psi, log_psi), accepted + accept.mean()), None
-
-    return _sweep(key, chains, propose, amplitude(chains.theta))
-
-
-def sweep_lists(key: Array, chains: Chains, live: Array, layout: ListLayout) -> tuple[Chains, SweepInfo]:
-    """One sweep in the list layout: O(live weights) a chain; live (bucket,) weights."""
-    padded = jnp.append(live, 0)[layout.weight_list]
-
-    def propose(carry, inputs):
-        chains, _, accepted = carry
-        site, threshold = inputs
-        units, spin = layout.unit_list[site], chains.spins[site]
-        old = chains.theta[units]
-        new = old - 2 * padded[site][:, None] * spin[None, :]
-        accept = threshold < 2 * (amplitude(new) - amplitude(old))
-        chains = Chains(
-            chains.spins.at[site].set(jnp.where(accept, -spin, spin)),
-            chains.theta.at[units].set(jnp.where(accept[None, :], new, old)),
-        )
-        return (chains, None, accepted + accept.mean()), None
-
-    return _sweep(key, chains, propose, None)
-
-
-def _sweep(key, chains, propose, log_psi):
+def draw_proposals(key: Array, sites: int, chains: int, dtype) -> Proposals:
+    """The random numbers of a sweep of single flips."""
     for_sites, for_thresholds, for_flip = jax.random.split(key, 3)
-    sites, count = chains.spins.shape
-    dtype = chains.theta.dtype
-    tried = jax.random.randint(for_sites, (sites,), 0, sites)
-    # log u is −Exponential; the log of a float32 uniform would be −∞ once in 8 million.
-    thresholds = -jax.random.exponential(for_thresholds, (sites, count), dtype)
-    carry = (chains, log_psi, jnp.zeros((), dtype))
-    (chains, _, accepted), _ = jax.lax.scan(propose, carry, (tried, thresholds))
-    chains = flip_all(chains, jax.random.logistic(for_flip, (count,), dtype))
-    return chains, SweepInfo(accepted / sites)
+    return Proposals(
+        jax.random.randint(for_sites, (sites, 1), 0, sites, jnp.int32),
+        # log u is −Exponential; the log of a float32 uniform would be −∞ once in 8 million.
+        -jax.random.exponential(for_thresholds, (sites, chains), dtype),
+        jax.random.logistic(for_flip, (chains,), dtype),
+    )
 
 
-def flip_all(chains: Chains, thresholds: Array) -> Chains:
+def sweep(
+    proposals: Proposals | None,
+    spins: Array,
+    weights: Array,
+    layout: RowLayout | ListLayout,
+    flips: Array | None = None,
+) -> Sampled:
+    """One sweep of the chains at fixed weights, then the ratios of the flips that are asked for.
+
+    Args:
+        proposals: None: no sweep, the chains stay where they are.
+        spins: (sites, chains) ±1, of the weights' type.
+        weights: (sites, hidden) in the row layout, (bucket,) in the list layout.
+        flips: (flips, width) int32, sets of sites, padded with the index `sites`.
+    """
+    sites, count = spins.shape
+    if flips is None:
+        flips = jnp.zeros((0, 1), jnp.int32)
+    if layout.lists is not None:
+        return _compiled_sweep(proposals, spins, weights, layout, flips)
+    rows = isinstance(layout, RowLayout)
+    network = _Rows(weights) if rows else _Lists(weights, layout)
+    chains, accepted = Chains(spins, network.preactivations(spins)), jnp.zeros((), weights.dtype)
+    if proposals is not None:
+        (chains, accepted), _ = jax.lax.scan(
+            partial(_propose, network), (chains, accepted), (proposals.sites, proposals.thresholds)
+        )
+        chains = draw_signs(chains, proposals.signs)
+        accepted = accepted / len(proposals.sites)
+    if not len(flips):
+        return Sampled(chains, jnp.zeros((0, count), weights.dtype), accepted)
+    log_ratios = jax.lax.map(lambda flipped: network.flip(chains, flipped)[1], flips)
+    return Sampled(chains, log_ratios, accepted)
+
+
+def _compiled_sweep(proposals, spins, weights, layout, flips) -> Sampled:
+    sites, count = spins.shape
+    lists = layout.lists
+    if isinstance(layout, RowLayout):
+        # A product of full rows is faster than the lists while most of W is live, and never slow.
+        theta, values, hidden = weights.T @ spins, weights.ravel()[lists.positions], weights.shape[1]
+    else:
+        theta, values, hidden = None, weights, layout.units
+    if proposals is None:
+        proposals = Proposals(
+            jnp.zeros((0, 1), jnp.int32), jnp.zeros((0, count), spins.dtype), jnp.zeros(count, spins.dtype)
+        )
+    new_spins, theta, log_ratios, accepted = cpu_kernels.sweep_and_ratios(
+        spins, theta, lists.starts, lists.units, values, hidden, *proposals, flips
+    )
+    tried = max(1, len(proposals.sites)) * count
+    return Sampled(Chains(new_spins, theta), log_ratios, (accepted[0] / tried).astype(spins.dtype))
+
+
+class _Rows:
+    """Flips in the row layout: every hidden unit is touched."""
+
+    def __init__(self, weights: Array):
+        self._weights = weights
+        # Site lists are padded with index `sites`: a spin whose weights are 0.
+        self._rows = jnp.concatenate([weights, jnp.zeros((1, weights.shape[1]), weights.dtype)])
+
+    def preactivations(self, spins: Array) -> Array:
+        return self._weights.T @ spins
+
+    def flip(self, chains: Chains, flipped: Array) -> tuple[Array, Array]:
+        """θ after flipping the set of sites, and the change of log ψ."""
+        theta = chains.theta
+        spins = _with_padding(chains.spins)
+        for site in flipped:
+            theta = theta - 2 * self._rows[site][:, None] * spins[site][None, :]
+        return theta, amplitude(theta) - amplitude(chains.theta)
+
+
+class _Lists:
+    """Flips in the list layout: only the site's own units are touched."""
+
+    def __init__(self, weights: Array, layout: ListLayout):
+        self._layout, self._units = layout, layout.padded.units
+        self._live = weights
+        self._weights = jnp.append(weights, 0)[layout.padded.weights]
+
+    def preactivations(self, spins: Array) -> Array:
+        layout = self._layout
+        dense = jnp.zeros((layout.units, len(spins)), self._live.dtype)
+        return dense.at[layout.weight_units, layout.weight_sites].add(self._live) @ spins
+
+    def flip(self, chains: Chains, flipped: Array) -> tuple[Array, Array]:
+        """θ after flipping the set of sites, and the change of log ψ."""
+        theta, change = chains.theta, jnp.zeros(chains.spins.shape[1], chains.theta.dtype)
+        spins = _with_padding(chains.spins)
+        for site in flipped:
+            units = self._units[site]
+            old = theta[units]
+            new = old - 2 * self._weights[site][:, None] * spins[site][None, :]
+            theta, change = theta.at[units].set(new), change + amplitude(new) - amplitude(old)
+        return theta, change
+
+
+def _with_padding(spins: Array) -> Array:
+    return jnp.concatenate([spins, jnp.ones((1, spins.shape[1]), spins.dtype)])
+
+
+def _propose(network, carry, inputs):
+    chains, accepted = carry
+    flipped, threshold = inputs
+    theta, change = network.flip(chains, flipped)
+    accept = threshold < 2 * change
+    signs = jnp.where(accept, -1, 1).astype(chains.spins.dtype)
+    # A padding index is out of bounds and is dropped.
+    spins = chains.spins.at[flipped].multiply(signs, mode="drop")
+    return (
+        Chains(spins, jnp.where(accept, theta, chains.theta)),
+        accepted + accept.mean(dtype=accepted.dtype),
+    ), None
+
+
+def draw_signs(chains: Chains, thresholds: Array) -> Chains:
     """Draw each chain's overall sign from the pair (s, −s): θ → −θ, and log ψ changes by −Σ θ exactly.
 
     Without it chains freeze in the ferromagnet, where single flips do not cross between the two
@@ -125,13 +213,19 @@ def flip_all(chains: Chains, thresholds: Array) -> Chains:
 
 
 @partial(jax.jit, static_argnames="dtype")
-def equilibrate(key: Array, spins: Array, weights: Array, sweeps: int, dtype=jnp.float32) -> Array:
-    """Spins after so many sweeps at fixed weights (sites, hidden); the number is not compiled in."""
+def equilibrate(
+    key: Array,
+    spins: Array,
+    weights: Array,
+    layout: RowLayout | ListLayout,
+    sweeps: int,
+    dtype=jnp.float32,
+) -> Array:
+    """Spins (sites, chains) after so many sweeps at fixed weights; the number is not compiled in."""
     weights = weights.astype(dtype)
 
-    def one(index, chains):
-        chains = chains_at(chains.spins, weights)
-        return sweep_rows(jax.random.fold_in(key, index), chains, weights)[0]
+    def one(index, spins):
+        proposals = draw_proposals(jax.random.fold_in(key, index), *spins.shape, dtype)
+        return sweep(proposals, spins, weights, layout).chains.spins
 
-    chains = Chains(spins.astype(dtype), jnp.zeros((weights.shape[1], spins.shape[1]), dtype))
-    return jax.lax.fori_loop(0, sweeps, one, chains).spins.astype(spins.dtype)
+    return jax.lax.fori_loop(0, sweeps, one, spins.astype(dtype)).astype(spins.dtype)

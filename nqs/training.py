@@ -11,9 +11,9 @@ from jax import Array
 
 from nqs.hamiltonians import FlipForm
 from nqs.layouts import ListLayout, RowLayout
-from nqs.local_energies import flipped_lists, flipped_rows, local_energies
+from nqs.local_energies import local_energies
 from nqs.reconfiguration import update_in_parameters, update_in_samples
-from nqs.sampling import chains_at, chains_in_lists, sweep_lists, sweep_rows
+from nqs.sampling import draw_proposals, sweep
 
 # Steps that one call of the program can record; the number it makes is data, not compiled in.
 RECORD_CAPACITY = 100
@@ -81,7 +81,8 @@ def train(
 
     Args:
         key: of this level's training.
-        dtype: of θ and of the products of ±1; what is solved is float64.
+        dtype: of θ, of the products of ±1 and of the factor that preconditions the solve; what is solved
+            and what is recorded is float64.
 
     Returns:
         The state, and the records with `count` valid entries.
@@ -115,13 +116,10 @@ def evaluate(
 ) -> tuple[Array, StepInfo]:
     """One sweep of the chains, then the SR direction at the state's weights: (spins, info)."""
     spins, weights = state.spins.astype(dtype), state.weights.astype(dtype)
-    if isinstance(layout, RowLayout):
-        chains, info = sweep_rows(key, chains_at(spins, weights), weights)
-        energies = local_energies(problem.form, chains, flipped_rows(problem.form, chains, weights))
-        direction = update_in_samples(chains, energies, layout, problem.diagonal_shift)
-    else:
-        chains, info = sweep_lists(key, chains_in_lists(spins, weights, layout), weights, layout)
-        energies = local_energies(problem.form, chains, flipped_lists(problem.form, chains, weights, layout))
-        direction = update_in_parameters(chains, energies, layout, problem.diagonal_shift)
+    proposals = draw_proposals(key, *spins.shape, dtype)
+    chains, log_ratios, accepted = sweep(proposals, spins, weights, layout, problem.form.flip_sites)
+    energies = local_energies(problem.form, chains.spins, log_ratios)
+    update = update_in_samples if isinstance(layout, RowLayout) else update_in_parameters
+    direction = update(chains, energies, layout, problem.diagonal_shift, dtype)
     # The energies' float32 rounding is random from sample to sample; their sums are float64.
-    return chains.spins.astype(jnp.float32), StepInfo(direction, energies.astype(float), info.accepted)
+    return chains.spins.astype(jnp.float32), StepInfo(direction, energies.astype(float), accepted)

@@ -18,6 +18,7 @@ from nqs.observables import (
 )
 from nqs.sampling import equilibrate, random_spins
 from nqs.statistics import estimate
+from tests.nqs.engines import laid_out
 from tests.nqs.oracles import SIGMA_X, SIGMA_Z, ising_matrix, relu_state, site_operator
 
 HAMILTONIAN = TransverseFieldIsing(side=3, field=1.7)
@@ -53,20 +54,24 @@ def test_exact_sums_equal_kronecker_products():
     assert fidelity == pytest.approx(2 * np.log(psi @ relu_state(other)), rel=1e-9)
 
 
-def test_sampled_values_cover_the_exact_ones_and_their_errors_are_not_too_large():
+@pytest.mark.parametrize("engine", ["rows compiled", "rows jax"])
+def test_sampled_values_cover_the_exact_ones_and_their_errors_are_not_too_large(engine):
     """24 independent measurements of five observables and ln F: pulls have unit spread."""
     weights, other = networks()
     form = jax.tree.map(jnp.asarray, flip_form(HAMILTONIAN))
     form = jax.tree.map(jnp.asarray, measured_form(form, 9))
     truth = exact(weights)
     log_fidelity = 2 * np.log(relu_state(weights) @ relu_state(other))
-    a, b = jnp.asarray(weights), jnp.asarray(other)
+    (of_a, a), (of_b, b) = (
+        laid_out(engine, weights, np.flatnonzero(weights)),
+        laid_out(engine, other, np.arange(126)),
+    )
     pulls = []
     for number in range(24):
         keys = jax.random.split(jax.random.key(number), 5)
         start = random_spins(keys[0], 9, 128)
-        _, own = record(keys[1], form, equilibrate(keys[2], start, a, 30), a, b, 20)
-        others = record_log_ratios(keys[3], equilibrate(keys[4], start, b, 30), b, a, 20)
+        _, own = record(keys[1], form, equilibrate(keys[2], start, a, of_a, 30), a, of_a, b, 20)
+        others = record_log_ratios(keys[3], equilibrate(keys[4], start, b, of_b, 30), b, of_b, a, 20)
         magnetizations = sampled_magnetizations(own, 9)
         estimates = [
             (estimate(np.asarray(own.local_energies)), truth.energy),
@@ -88,9 +93,10 @@ def test_sampled_values_cover_the_exact_ones_and_their_errors_are_not_too_large(
 def test_an_eigenstate_has_one_local_energy_everywhere():
     """No field-coupling bonds: without J the ground state is uniform, and E_loc = −hN at every sample."""
     form = flip_form(TransverseFieldIsing(side=3, field=2.0, coupling=1e-300))
-    weights = jnp.zeros((9, 4))
+    layout, weights = laid_out("rows compiled", np.zeros((9, 4)), np.arange(36))
     spins = random_spins(jax.random.key(0), 9, 50)
-    _, records = record(jax.random.key(1), measured_form(form, 9), spins, weights, weights, 4)
+    form = measured_form(form, 9)
+    _, records = record(jax.random.key(1), form, spins, weights, layout, weights, 4)
     np.testing.assert_allclose(records.local_energies, -18.0, rtol=1e-13)
     np.testing.assert_allclose(records.flip_ratios, 9.0, rtol=1e-13)
 

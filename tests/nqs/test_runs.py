@@ -141,7 +141,8 @@ def test_training_lowers_the_energy_towards_the_exact_one(history):
     # Ground state by exact diagonalisation, tests/nqs/test_exact_diagonalization.py.
     exact = -28.455559567670
     assert 0 < (outcomes[0].state["energy"] - exact) / -exact < 2e-3
-    assert outcomes[0].steps_rows["energy"][0] > exact + 1
+    # Untrained: −h N = −27.40 ± 0.4, since all amplitudes are nearly equal.
+    assert outcomes[0].steps_rows["energy"][0] > exact + 0.3
 
 
 def test_a_training_that_blows_up_is_an_outcome_with_its_sentence():
