@@ -87,7 +87,6 @@ def train(
     Returns:
         The state, and the records with `count` valid entries.
     """
-
     return make_steps(
         lambda key, state: evaluate(key, problem, layout, state, dtype), key, problem, state, first, count
     )

@@ -36,6 +36,15 @@ RELU = FeedForwardModule(hidden=18, initial_std=0.3)
 SMALL_CHUNKS = Chunks(forward=64, gradient=30, keep_jacobian=False)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def quick_compilation():
+    """These programs run for milliseconds: what takes time is to optimise them."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
 class Convolutions(nn.Module):
     """Two gelu layers on the periodic 3 × 3 lattice: nothing that the fast path can do."""
 
@@ -291,7 +300,7 @@ def test_a_convolutional_network_learns_the_ground_state_and_samples_it():
     network, advance, start = learner()
     spins = equilibrate_general(jax.random.key(9), network, start.spins, start.weights, 20)
     state = start._replace(spins=spins)
-    state, _ = advance(state, 1, 80)
+    state, _ = advance(state, 1, 60)
     assert int(state.diverged_at) == 0
 
     matrix = ising_matrix(3, 3.04438, periodic=True)
@@ -299,10 +308,9 @@ def test_a_convolutional_network_learns_the_ground_state_and_samples_it():
     psi = np.exp(network.log_psi(state.weights, jnp.asarray(all_spins(SITES).T)))
     psi = psi / np.linalg.norm(psi)
     energy = psi @ matrix @ psi
-    print(exact, energy)
     assert exact <= energy <= exact + 1e-2 * abs(exact)
     # A step's record is of the weights before its update.
-    _, records = advance(state, 81, 1)
+    _, records = advance(state, 61, 1)
     assert abs(float(records.energy[0]) - energy) <= 5 * float(records.energy_error[0])
     assert 0 < float(records.energy_error[0]) < 1e-2 * abs(exact)
 
