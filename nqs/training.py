@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -87,11 +88,25 @@ def train(
     Returns:
         The state, and the records with `count` valid entries.
     """
+    return make_steps(
+        lambda key, state: evaluate(key, problem, layout, state, dtype), key, problem, state, first, count
+    )
+
+
+def make_steps(
+    evaluate_step: Callable[[Array, TrainingState], tuple[Array, StepInfo]],
+    key: Array,
+    problem: Problem,
+    state: TrainingState,
+    first: Array,
+    count: Array,
+) -> tuple[TrainingState, StepRecords]:
+    """The steps of `train` for any way of evaluating a network: (key, state) → (spins, info)."""
 
     def step(index, carry):
         state, records = carry
         number = first + index
-        spins, info = evaluate(jax.random.fold_in(key, number), problem, layout, state, dtype)
+        spins, info = evaluate_step(jax.random.fold_in(key, number), state)
         mean, variance = info.energies.mean(), info.energies.var()
         change = problem.learning_rate * info.update
         finite = jnp.isfinite(mean) & jnp.all(jnp.isfinite(change)) & (state.diverged_at == 0)
