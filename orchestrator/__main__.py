@@ -208,7 +208,7 @@ def _export(options: argparse.Namespace, plan: Plan, out: Path) -> int:
 
 def _run(options: argparse.Namespace, plan: Plan, directory: RunDirectory, engine: Engine | None) -> int:
     started = time.monotonic()
-    slots = _slots(options)
+    slots, interrupted = _slots(options), False
     with directory.lock() as holder, _Signals() as signals:
         study, costs, schedule = _standing(plan, directory.path, holder.since)
         if study.problems:
@@ -231,7 +231,10 @@ def _run(options: argparse.Namespace, plan: Plan, directory: RunDirectory, engin
             except ExecutorError as error:
                 _refuse(error)
                 return FAILED
-    if signals.received():
+            except KeyboardInterrupt:
+                # Polars raises it when SIGINT comes while it reads, whatever handler there is.
+                interrupted = True
+    if interrupted or signals.received():
         command = shlex.join(["python", "-m", "orchestrator", *sys.argv[1:]])
         print(f"interrupted; all that was committed is kept, and the same command goes on: {command}")
         return INTERRUPTED

@@ -131,6 +131,15 @@ def test_an_interrupt_stops_with_130_and_the_same_command_goes_on_to_the_same_ta
     assert_same_tables(read_study(finished), read_study(out))
 
 
+def test_an_interrupt_that_polars_raises_while_it_reads_ends_as_any_other(sweep_file, tmp_path, capsys):
+    def interrupted(task, seconds):
+        raise KeyboardInterrupt
+
+    engine = FakeEngine().engine()._replace(advance=interrupted)
+    assert main([str(sweep_file), "--out", str(tmp_path / "run"), *INLINE], engine=engine) == 130
+    assert "the same command goes on: python -m orchestrator" in capsys.readouterr().out
+
+
 def wait_for(condition, seconds: float = 20.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
