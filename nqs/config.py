@@ -29,6 +29,9 @@ class Config(BaseModel):
     later_fields: ClassVar[frozenset[str]] = frozenset()
     # Fields that do not decide a result.
     not_identity: ClassVar[frozenset[str]] = frozenset()
+    # Fields of a Hamiltonian that only scale its terms: data of a program, so that runs of other
+    # strengths can be trained together.
+    strengths: ClassVar[frozenset[str]] = frozenset()
 
     def identity(self) -> dict:
         """What decides the result, as plain data for the canonical JSON of a run id."""
@@ -43,6 +46,8 @@ class Config(BaseModel):
 
 class TransverseFieldIsing(Config):
     """H = −J Σ_⟨ij⟩ σz_i σz_j − h Σ_i σx_i on the square lattice (paper, Eq. 5)."""
+
+    strengths: ClassVar[frozenset[str]] = frozenset({"field", "coupling"})
 
     kind: Literal["tfim"] = "tfim"
     side: int = Field(ge=2, le=32, description="linear size L of the L × L lattice")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import time
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -104,6 +105,15 @@ def advance(task: Task, seconds: float) -> Outcome:
     spent = time.perf_counter() - started
     measured["wall_seconds"] = progress.wall_seconds + spent
     return setting.outcome(progress, spent, state=measured)
+
+
+def advance_batch(tasks: Sequence[Task], seconds: float) -> list[Outcome]:
+    """Carry runs of one program shape on together, for about so many seconds in all.
+
+    Returns:
+        An outcome for each task, in order. `wall_seconds` is a member's share of the time.
+    """
+    return [advance(task, seconds / len(tasks)) for task in tasks]
 
 
 def _diverged_sentence(progress: Progress, step: int) -> str:

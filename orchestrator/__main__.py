@@ -9,16 +9,19 @@ import shlex
 import signal
 import sys
 import time
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from orchestrator.batches import MOST_MEMBERS, Batch, batches_of
 from orchestrator.plan import DEFAULT_PROFILE, Plan, SweepError, load_plan
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from orchestrator.actors import Engine
-    from orchestrator.loop import Loop
+    from orchestrator.loop import Executor, Loop
     from orchestrator.run_directory import RunDirectory
     from orchestrator.schedule import Schedule
 
@@ -44,6 +47,12 @@ def _count(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"is {text!r}; allowed: a whole number, at least 0")
     return int(text)
+
+
+def _batch_size(text: str) -> int | str:
+    if text != "auto" and not (text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"is {text!r}; allowed: auto, or a whole number, at least 1")
+    return text if text == "auto" else int(text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -92,6 +101,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--cpus-per-slot", metavar="N", type=_positive, default=1, help="Cores of each CPU slot. Default: 1."
+    )
+    parser.add_argument(
+        "--batch",
+        metavar="N|auto",
+        type=_batch_size,
+        default="auto",
+        help="Replicas that one program trains together. Default: auto, as many as fit into a GPU's memory "
+        f"but at most {MOST_MEMBERS}, and 1 on CPU cores.",
     )
     return parser
 
@@ -147,7 +164,7 @@ def _report_problems(problems: list[str]) -> int:
     return REFUSED if problems else DONE
 
 
-def _standing(plan: Plan, out: Path, since=None):
+def _standing(plan: Plan, out: Path, since=None, batches: Sequence[Batch] = ()):
     """The study, its costs and its schedule."""
     from orchestrator.costs import CostModel
     from orchestrator.store import read_study, schedule_of
@@ -155,7 +172,7 @@ def _standing(plan: Plan, out: Path, since=None):
     study = read_study(out, plan)
     costs = CostModel.of(plan, study.states)
     schedule = schedule_of(
-        plan, study.runs, study.states, study.references, study.attempts, costs.seconds, since
+        plan, study.runs, study.states, study.references, study.attempts, costs.seconds, since, batches
     )
     return study, costs, schedule
 
@@ -166,7 +183,9 @@ def _show_plan(options: argparse.Namespace, plan: Plan, out: Path) -> int:
     from orchestrator.reports import print_plan
 
     # Failures have another chance on the next start, so the plan has them.
-    study, costs, schedule = _standing(plan, out, since=datetime.now(UTC))
+    # No slot is asked for its memory, so auto shows every run by itself.
+    batches = batches_of(plan, options.batch)
+    study, costs, schedule = _standing(plan, out, datetime.now(UTC), batches)
     print_plan(_console(), plan, study, schedule, costs, _slots(options))
     return _report_problems(study.problems)
 
@@ -208,7 +227,7 @@ def _export(options: argparse.Namespace, plan: Plan, out: Path) -> int:
 
 def _run(options: argparse.Namespace, plan: Plan, directory: RunDirectory, engine: Engine | None) -> int:
     started = time.monotonic()
-    slots = _slots(options)
+    slots, interrupted = _slots(options), False
     with directory.lock() as holder, _Signals() as signals:
         study, costs, schedule = _standing(plan, directory.path, holder.since)
         if study.problems:
@@ -223,35 +242,57 @@ def _run(options: argparse.Namespace, plan: Plan, directory: RunDirectory, engin
         from orchestrator.progress import Progress
 
         with Progress(_console()) as progress:
-            loop = Loop(plan, directory, study, costs, progress, holder.since, signals.received)
+            loop_with = partial(Loop, plan, directory, study, costs, progress, holder.since, signals.received)
             where = f"{slots} slot{'s' if slots > 1 else ''}, in {directory.path}"
             progress.note(f"{len(schedule.missing)} units to do on {where}")
             try:
-                _work(options, loop, signals, engine)
+                loop = _work(options, plan, loop_with, signals, engine)
             except ExecutorError as error:
                 _refuse(error)
                 return FAILED
-    if signals.received():
+            except KeyboardInterrupt:
+                # Polars raises it when SIGINT comes while it reads, whatever handler there is.
+                interrupted = True
+    if interrupted or signals.received():
         command = shlex.join(["python", "-m", "orchestrator", *sys.argv[1:]])
         print(f"interrupted; all that was committed is kept, and the same command goes on: {command}")
         return INTERRUPTED
     return _finish(plan, directory, loop.schedule, started)
 
 
-def _work(options: argparse.Namespace, loop: Loop, signals: _Signals, engine: Engine | None) -> None:
+def _work(
+    options: argparse.Namespace,
+    plan: Plan,
+    loop_with: Callable[..., Loop],
+    signals: _Signals,
+    engine: Engine | None,
+) -> Loop:
+    """Run what is missing, in batches that fit the executor's slots; the loop as it ended.
+
+    Args:
+        loop_with: makes the loop, given its `batches`.
+    """
+    executor = _executor(options, signals, engine)
+    try:
+        # Only auto asks, since the answer starts jax in the slots.
+        memory_bytes = executor.memory_bytes() if options.batch == "auto" else None
+        loop = loop_with(batches=batches_of(plan, options.batch, memory_bytes))
+        loop.run(executor)
+        return loop
+    finally:
+        executor.close()
+
+
+def _executor(options: argparse.Namespace, signals: _Signals, engine: Engine | None) -> Executor:
     from orchestrator.actors import ENGINE, InlineExecutor, RayExecutor
 
     engine = engine or ENGINE
     if options.executor == "inline":
-        executor = InlineExecutor(options.cpus_per_slot, engine)
-    else:
-        executor = RayExecutor(options.gpus, options.cpus_per_slot, engine)
-        # ray.init puts its own handlers in place of ours.
-        signals.install()
-    try:
-        loop.run(executor)
-    finally:
-        executor.close()
+        return InlineExecutor(options.cpus_per_slot, engine)
+    executor = RayExecutor(options.gpus, options.cpus_per_slot, engine)
+    # ray.init puts its own handlers in place of ours.
+    signals.install()
+    return executor
 
 
 def _finish(plan: Plan, directory: RunDirectory, schedule: Schedule, started: float) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +57,11 @@ class Failure(NamedTuple):
     traceback: str
 
 
+# What a slot is given at once: a batch's tasks, or one reference energy; and what comes back for each.
+Tasks = Sequence[Task | ReferenceJob]
+Results = list[Outcome | dict | Failure]
+
+
 class ExecutorError(RuntimeError):
     """Why tasks cannot run here, in one sentence."""
 
@@ -64,14 +69,15 @@ class ExecutorError(RuntimeError):
 class Engine(NamedTuple):
     """The training that workers call."""
 
-    advance: Callable[[Task, float], Outcome]
+    advance_batch: Callable[[Sequence[Task], float], list[Outcome]]
     reference_energy: Callable[[Hamiltonian], dict]
+    memory_bytes: Callable[[], int | None]
 
 
-def _advance(task: Task, seconds: float) -> Outcome:
-    from nqs.runs import advance
+def _advance_batch(tasks: Sequence[Task], seconds: float) -> list[Outcome]:
+    from nqs.runs import advance_batch
 
-    return advance(task, seconds)
+    return advance_batch(tasks, seconds)
 
 
 def _reference_energy(hamiltonian: Hamiltonian) -> dict:
@@ -80,7 +86,13 @@ def _reference_energy(hamiltonian: Hamiltonian) -> dict:
     return reference_energy(hamiltonian)
 
 
-ENGINE = Engine(_advance, _reference_energy)
+def _memory_bytes() -> int | None:
+    from nqs.devices import memory_bytes
+
+    return memory_bytes()
+
+
+ENGINE = Engine(_advance_batch, _reference_energy, _memory_bytes)
 
 
 class Worker:
@@ -93,14 +105,21 @@ class Worker:
         os.environ.update(slot_environment(slot))
         self._engine = engine
 
-    def work(self, task: Task | ReferenceJob, seconds: float) -> Outcome | dict | Failure:
-        """A stretch of a training, a reference energy's row, or the failure of either."""
+    def work_batch(self, tasks: Tasks, seconds: float) -> Results:
+        """A stretch of a batch's trainings, or a reference energy's row; results in the order of the tasks.
+
+        A bug is the failure of every member: which of them it came from cannot be told.
+        """
         try:
-            if isinstance(task, ReferenceJob):
-                return self._engine.reference_energy(task.hamiltonian)
-            return self._engine.advance(task, seconds)
+            if isinstance(tasks[0], ReferenceJob):
+                return [self._engine.reference_energy(task.hamiltonian) for task in tasks]
+            return self._engine.advance_batch(tasks, seconds)
         except Exception as error:  # noqa: BLE001 (a task's bug ends its run, not the study)
-            return _failure(error)
+            return [_failure(error)] * len(tasks)
+
+    def memory_bytes(self) -> int | None:
+        """Memory that trainings may use on the slot's device; None where it does not say."""
+        return self._engine.memory_bytes()
 
 
 def _failure(error: Exception) -> Failure:
@@ -184,23 +203,26 @@ def cpu_slots(cpus_per_slot: int) -> list[Slot]:
 
 
 class InlineExecutor:
-    """One slot in this process; a submitted task runs when its result is asked for."""
+    """One slot in this process; submitted tasks run when their results are asked for."""
 
     def __init__(self, cpus_per_slot: int = 1, engine: Engine = ENGINE):
         # Not bound to cores: the process is the driver's too.
         slot = Slot(0, (), cpus_per_slot)
         self.slots = [slot]
         self._worker = Worker(slot, engine)
-        self._submitted: tuple[Task | ReferenceJob, float] | None = None
+        self._submitted: tuple[Tasks, float] | None = None
 
-    def submit(self, slot: Slot, task: Task | ReferenceJob, seconds: float) -> None:
-        self._submitted = (task, seconds)
+    def memory_bytes(self) -> None:
+        """None: a CPU slot, where batches do not pay."""
 
-    def wait(self, timeout_seconds: float) -> list[tuple[Slot, Outcome | dict | Failure]]:
-        """The submitted task's result, however long it takes."""
-        task, seconds = self._submitted
+    def submit(self, slot: Slot, tasks: Tasks, seconds: float) -> None:
+        self._submitted = (tasks, seconds)
+
+    def wait(self, timeout_seconds: float) -> list[tuple[Slot, Results]]:
+        """The submitted tasks' results, however long they take."""
+        tasks, seconds = self._submitted
         self._submitted = None
-        return [(self.slots[0], self._worker.work(task, seconds))]
+        return [(self.slots[0], self._worker.work_batch(tasks, seconds))]
 
     def close(self) -> None:
         """Nothing to give back."""
@@ -248,26 +270,42 @@ class RayExecutor:
         # A lost actor is replaced here and not by ray, since the loss is recorded.
         return self._ray.remote(max_restarts=0, **resources)(Worker).remote(slot, self._engine)
 
-    def submit(self, slot: Slot, task: Task | ReferenceJob, seconds: float) -> None:
-        self._pending[self._actors[slot].work.remote(task, seconds)] = slot
+    def memory_bytes(self) -> int | None:
+        """Memory of the smallest GPU; None on CPU slots, and where a GPU does not say.
 
-    def wait(self, timeout_seconds: float) -> list[tuple[Slot, Outcome | dict | Failure]]:
+        Raises:
+            ExecutorError: a slot's process ended, or failed, when it was asked.
+        """
+        if any(slot.threads for slot in self.slots):
+            return None
+        try:
+            found = self._ray.get([actor.memory_bytes.remote() for actor in self._actors.values()])
+        except self._ray.exceptions.RayError as error:
+            raise ExecutorError(
+                f"a GPU slot does not say how much memory it has ({_first_line(error)}); "
+                "--batch N says how many replicas a program trains"
+            ) from error
+        return None if None in found else min(found)
+
+    def submit(self, slot: Slot, tasks: Tasks, seconds: float) -> None:
+        self._pending[self._actors[slot].work_batch.remote(tasks, seconds)] = (slot, len(tasks))
+
+    def wait(self, timeout_seconds: float) -> list[tuple[Slot, Results]]:
         """Results that have come in, at the latest after the timeout."""
         ready, _ = self._ray.wait(list(self._pending), num_returns=1, timeout=timeout_seconds)
-        return [self._result(reference) for reference in ready]
+        return [self._results(reference) for reference in ready]
 
-    def _result(self, reference) -> tuple[Slot, Outcome | dict | Failure]:
-        slot = self._pending.pop(reference)
+    def _results(self, reference) -> tuple[Slot, Results]:
+        slot, count = self._pending.pop(reference)
         try:
             return slot, self._ray.get(reference)
         except self._ray.exceptions.RayActorError as error:
             self._actors[slot] = self._start(slot)
             first_line = str(error).splitlines()[0]
-            return slot, Failure(
-                "actor_lost", f"{type(error).__name__}: {first_line} ({slot.name})", str(error)
-            )
+            failure = Failure("actor_lost", f"{type(error).__name__}: {first_line} ({slot.name})", str(error))
+            return slot, [failure] * count
         except Exception as error:  # noqa: BLE001 (a result that cannot travel ends its run, not the study)
-            return slot, _failure(error)
+            return slot, [_failure(error)] * count
 
     def close(self) -> None:
         """Stop the actors and ray."""

@@ -7,7 +7,7 @@ between any two of them; the next start goes on from what is committed.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Protocol
@@ -18,7 +18,8 @@ import polars as pl
 from nqs.config import DenseRun, ReferenceJob, TicketRun, TrajectoryRun
 from nqs.identity import NUMERICS_VERSION
 from nqs.tasks import Outcome, Task
-from orchestrator.actors import Failure, Slot
+from orchestrator.actors import Failure, Results, Slot, Tasks
+from orchestrator.batches import Batch
 from orchestrator.costs import CostModel
 from orchestrator.plan import Job, Plan
 from orchestrator.progress import Progress
@@ -35,18 +36,20 @@ _WAIT_SECONDS = 0.5
 
 
 class Executor(Protocol):
-    """Where tasks run; one task a slot at a time."""
+    """Where tasks run; one batch of them a slot at a time."""
 
     slots: list[Slot]
 
-    def submit(self, slot: Slot, task: Task | ReferenceJob, seconds: float) -> None: ...
+    def memory_bytes(self) -> int | None: ...
 
-    def wait(self, timeout_seconds: float) -> list[tuple[Slot, Outcome | dict | Failure]]: ...
+    def submit(self, slot: Slot, tasks: Tasks, seconds: float) -> None: ...
+
+    def wait(self, timeout_seconds: float) -> list[tuple[Slot, Results]]: ...
 
 
 @dataclass
 class _Work:
-    """What a slot is doing."""
+    """What a slot is doing for one member of its batch."""
 
     unit: Unit
     task: Task | ReferenceJob
@@ -61,7 +64,8 @@ class Loop:
         costs: decides the order; learns from every unit.
         since: start of this driver; failures before it have another chance.
         stopped: asked between any two results; once true nothing more is started.
-        stretch_seconds: how long a task goes on before it reports.
+        stretch_seconds: how long a batch goes on before it reports.
+        batches: ids of runs that are trained together; a run that is in none is trained alone.
     """
 
     def __init__(
@@ -74,12 +78,14 @@ class Loop:
         since: datetime,
         stopped: Callable[[], bool] = lambda: False,
         stretch_seconds: float = STRETCH_SECONDS,
+        batches: Sequence[Batch] = (),
     ):
         self._plan, self._directory, self._costs, self._progress = plan, directory, costs, progress
         self._stopped, self._stretch_seconds = stopped, stretch_seconds
         self.schedule = schedule_of(
-            plan, study.runs, study.states, study.references, study.attempts, costs.seconds, since
+            plan, study.runs, study.states, study.references, study.attempts, costs.seconds, since, batches
         )
+        self._members = {run_id: len(batch) for batch in batches for run_id in batch}
         self._lost: dict[Unit, int] = defaultdict(int)
         self._attempts = defaultdict(int)
         for run_id, level in study.attempts.select("run_id", "level").iter_rows():
@@ -91,19 +97,25 @@ class Loop:
 
     def run(self, executor: Executor) -> None:
         """Run until nothing is left that can run, or until stopped."""
-        works: dict[Slot, _Work] = {}
+        works: dict[Slot, list[_Work]] = {}
+        if (most := max(self._members.values(), default=1)) > 1:
+            self._progress.note(f"runs of one shape are trained together, up to {most} of them")
+
+        def submit(slot: Slot, batch: list[_Work]) -> None:
+            works[slot] = batch
+            executor.submit(slot, [work.task for work in batch], self._stretch_seconds)
+
         while not self._stopped():
             for slot in executor.slots:
-                if slot not in works and (unit := self.schedule.take()) is not None:
-                    works[slot] = self._start(slot, unit)
-                    executor.submit(slot, works[slot].task, self._stretch_seconds)
+                if slot not in works and (units := self.schedule.take()):
+                    submit(slot, [self._start(slot, unit) for unit in units])
             if not works:
                 return
-            for slot, result in executor.wait(_WAIT_SECONDS):
-                work = works.pop(slot)
-                if self._received(slot, work, result):
-                    works[slot] = work
-                    executor.submit(slot, work.task, self._stretch_seconds)
+            for slot, results in executor.wait(_WAIT_SECONDS):
+                members = zip(works.pop(slot), results, strict=True)
+                # Who is trained, diverged or failed leaves the batch; the others go on.
+                if left := [work for work, result in members if self._received(slot, work, result)]:
+                    submit(slot, left)
             self._progress.tick(self.schedule, self._costs, len(executor.slots))
 
     # --- what a unit starts from
@@ -153,23 +165,23 @@ class Loop:
     # --- what came back
 
     def _received(self, slot: Slot, work: _Work, result: Outcome | dict | Failure) -> bool:
-        """Record a result; whether the slot goes on with the same unit."""
+        """Record a member's result; whether the slot goes on with the same unit."""
         unit, job = work.unit, self._plan.jobs[work.unit.run_id]
         if isinstance(result, Failure):
             self._record_failure(slot, unit, result)
         elif isinstance(result, dict):
             path = self._directory.part(REFERENCES, unit.run_id)
             self._directory.write_rows(REFERENCES, path, [result], self._plan.sweep)
-            self._end(slot, unit, "done")
+            self._end(unit, "done")
         elif result.diverged is not None:
-            self._record_divergence(slot, unit, job, result)
+            self._record_divergence(unit, job, result)
         elif result.finished:
             self._commit(unit, job, result)
             self._costs.observe(unit, job, result.state["wall_seconds"])
-            self._end(slot, unit, "done")
+            self._end(unit, "done")
         else:
             self._save_checkpoint(unit, result)
-            self._progress.advanced(slot, result)
+            self._progress.advanced(unit, result)
             work.task = replace(work.task, checkpoint=result.checkpoint)
             return True
         return False
@@ -199,12 +211,12 @@ class Loop:
             if (checkpoint.level, checkpoint.step) != (unit.level, keep):
                 checkpoint.path.unlink()
 
-    def _record_divergence(self, slot: Slot, unit: Unit, job: Job, outcome: Outcome) -> None:
+    def _record_divergence(self, unit: Unit, job: Job, outcome: Outcome) -> None:
         self._wall_seconds[unit.run_id] += outcome.wall_seconds
         self._write_run(unit, job, "diverged", outcome.diverged, outcome.device)
         self._remove_checkpoints(unit, keep=None)
         self._progress.note(f"{unit.run_id} diverged: {outcome.diverged}")
-        self._end(slot, unit, "diverged")
+        self._end(unit, "diverged")
 
     def _record_failure(self, slot: Slot, unit: Unit, failure: Failure) -> None:
         self._attempts[unit] += 1
@@ -225,12 +237,12 @@ class Loop:
             self._progress.note(
                 f"{unit.run_id} level {unit.level} lost its slot and is tried again: {failure.message}"
             )
-            self._end(slot, unit, "ready")
+            self._end(unit, "ready")
             return
         self._progress.note(f"{unit.run_id} level {unit.level} failed: {failure.message}")
-        self._end(slot, unit, "failed")
+        self._end(unit, "failed")
 
-    def _end(self, slot: Slot, unit: Unit, state: State) -> None:
+    def _end(self, unit: Unit, state: State) -> None:
         match state:
             case "done":
                 self.schedule.complete(unit)
@@ -240,7 +252,7 @@ class Loop:
                 self.schedule.fail(unit)
             case "ready":
                 self.schedule.release(unit)
-        self._progress.ended(slot, unit, state)
+        self._progress.ended(unit)
 
     # --- rows
 
@@ -252,7 +264,7 @@ class Loop:
         row = run_fields(job, self._plan.sweep) | {
             "outcome": outcome,
             "outcome_reason": reason,
-            "batch": 1,
+            "batch": self._members.get(unit.run_id, 1),
             "numerics_version": NUMERICS_VERSION,
             "code_version": code_version(),
             "device": device,

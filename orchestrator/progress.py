@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import Self
 
@@ -17,7 +17,7 @@ from nqs.tasks import Outcome
 from orchestrator.actors import Slot
 from orchestrator.costs import CostModel
 from orchestrator.plan import Job
-from orchestrator.schedule import Schedule, State, Unit
+from orchestrator.schedule import Schedule, Unit
 
 _LINE_EVERY_SECONDS = 30.0
 _REFRESHES_PER_SECOND = 2
@@ -25,6 +25,7 @@ _REFRESHES_PER_SECOND = 2
 
 @dataclass
 class _Running:
+    slot: Slot
     unit: Unit
     job: Job
     step: int = 0
@@ -43,7 +44,7 @@ class Progress:
         self._console = console
         self._live = Live(console=console, refresh_per_second=_REFRESHES_PER_SECOND, auto_refresh=False)
         self._is_live = console.is_terminal if live is None else live
-        self._running: dict[Slot, _Running] = {}
+        self._running: dict[Unit, _Running] = {}
         self._shown_at = -math.inf
 
     def __enter__(self) -> Self:
@@ -56,18 +57,18 @@ class Progress:
             self._live.stop()
 
     def started(self, slot: Slot, unit: Unit, job: Job) -> None:
-        self._running[slot] = _Running(unit, job)
+        self._running[unit] = _Running(slot, unit, job)
 
-    def advanced(self, slot: Slot, outcome: Outcome) -> None:
-        running = self._running[slot]
+    def advanced(self, unit: Unit, outcome: Outcome) -> None:
+        running = self._running[unit]
         running.step, running.energy, running.energy_error = (
             outcome.step,
             outcome.energy,
             outcome.energy_error,
         )
 
-    def ended(self, slot: Slot, unit: Unit, state: State) -> None:
-        self._running.pop(slot, None)
+    def ended(self, unit: Unit) -> None:
+        self._running.pop(unit, None)
 
     def note(self, line: str) -> None:
         """A line that stays: something a person should know."""
@@ -84,7 +85,14 @@ class Progress:
         if self._is_live:
             self._live.update(self._table(summary), refresh=True)
         else:
-            self.note("; ".join([summary, *map(_short, self._running.values())]))
+            self.note("; ".join([summary, *map(_short, self._batches())]))
+
+    def _batches(self) -> list[list[_Running]]:
+        """What runs, by slot; a batch has several, of which a person sees the first."""
+        by_slot: dict[Slot, list[_Running]] = defaultdict(list)
+        for running in self._running.values():
+            by_slot[running.slot].append(running)
+        return [by_slot[slot] for slot in sorted(by_slot, key=lambda slot: slot.index)]
 
     def _summary(self, schedule: Schedule, costs: CostModel, slots: int) -> str:
         counts = Counter(schedule.states.values())
@@ -108,8 +116,8 @@ class Progress:
             ("energy", "right"),
         ):
             table.add_column(column, justify=justify)
-        for slot, running in sorted(self._running.items(), key=lambda item: item[0].index):
-            table.add_row(slot.name, describe(running.job), *_standing(running))
+        for batch in self._batches():
+            table.add_row(batch[0].slot.name, _name(batch), *_standing(batch[0]))
         return table
 
 
@@ -122,11 +130,15 @@ def _standing(running: _Running) -> tuple[str, str, str]:
     return f"{running.unit.level}/{running.job.last_level}", f"{running.step}/{steps}", energy
 
 
-def _short(running: _Running) -> str:
-    level, step, energy = _standing(running)
-    return " ".join(
-        filter(None, (describe(running.job), level and f"level {level}", step and f"step {step}", energy))
-    )
+def _name(batch: list[_Running]) -> str:
+    """The first member in a few words, and how many there are with it."""
+    name = describe(batch[0].job)
+    return f"{name} and {len(batch) - 1} more" if len(batch) > 1 else name
+
+
+def _short(batch: list[_Running]) -> str:
+    level, step, energy = _standing(batch[0])
+    return " ".join(filter(None, (_name(batch), level and f"level {level}", step and f"step {step}", energy)))
 
 
 def describe(job: Job) -> str:

@@ -44,7 +44,7 @@ def print_plan(
 def _plan_row(plan: Plan, study: Study, run_id: str, units: list[Rehearsal]) -> tuple[str, ...]:
     job = plan.jobs[run_id]
     first, last = units[0].unit.level, units[-1].unit.level
-    takes, starts = sum(unit.end - unit.start for unit in units), units[0].start
+    takes, starts = sum(unit.seconds for unit in units), units[0].start
     if isinstance(job, ReferenceJob):
         return describe(job), "", "", "no reference energy yet", duration(starts), duration(takes)
     levels = str(first) if first == last else f"{first}–{last}"
@@ -67,7 +67,7 @@ def _why(study: Study, run_id: str, level: int) -> str:
 def _plan_totals(
     plan: Plan, costs: CostModel, played: list[Rehearsal], by_run: dict[str, list[Rehearsal]], slots: int
 ) -> str:
-    work = sum(unit.end - unit.start for unit in played)
+    work = sum(unit.seconds for unit in played)
     end = max(unit.end for unit in played)
     sources = {costs.source(plan.jobs[run_id]) for run_id in by_run if plan.jobs[run_id].kind != "reference"}
     estimated = (

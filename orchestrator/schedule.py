@@ -1,13 +1,14 @@
 """What can run now, and what first: state in, decisions out, without ray and without a clock.
 
-A unit of work is one level of a trajectory, a dense pre-training, a ticket or a reference energy.
+A unit is one level of a trajectory, a dense pre-training, a ticket or a reference energy. What a slot takes
+is a batch of them: the same level of runs that are trained together, mostly of one run alone.
 """
 
 from __future__ import annotations
 
 import copy
 import heapq
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from graphlib import TopologicalSorter
 from typing import Literal, NamedTuple
 
@@ -47,7 +48,8 @@ class Schedule:
     """Every unit's state, and the order of those that are ready.
 
     The longest remaining chain goes first: a trajectory's levels are in series, so one that starts
-    late ends late however many slots there are. Tickets are short chains and fill the rest.
+    late ends late however many slots there are. Tickets are short chains and fill the rest. A batch has
+    the longest chain of its members, and starts once each of them is ready or has ended.
 
     Args:
         plan: what is wanted.
@@ -55,9 +57,11 @@ class Schedule:
         done: units that are committed already.
         diverged: runs that ended before their last level.
         failed: units that were given up.
+        batches: ids of runs that are trained together, with the same levels; a run that is in none is
+            trained alone.
 
     Raises:
-        graphlib.CycleError: units wait for each other.
+        graphlib.CycleError: units, or batches of them, wait for each other.
     """
 
     def __init__(
@@ -67,6 +71,7 @@ class Schedule:
         done: Iterable[Unit] = (),
         diverged: Iterable[str] = (),
         failed: Iterable[Unit] = (),
+        batches: Iterable[Sequence[str]] = (),
     ):
         self.jobs = plan.jobs
         self._before = {
@@ -85,9 +90,18 @@ class Schedule:
         self.chain_seconds = self._chains(done)
         self._states: dict[Unit, State] = {}
         self._cause: dict[Unit, str] = {}
-        self._heap: list[tuple[float, int, Unit]] = []
+        self._batches = _batches_of_units(plan.jobs, batches)
+        self._batch_of = {unit: index for index, batch in enumerate(self._batches) for unit in batch}
+        self._batches_before = {index: self._waited_for(batch) for index, batch in enumerate(self._batches)}
+        self._batch_order = list(TopologicalSorter(self._batches_before).static_order())
+        self._heap: list[tuple[float, int, int]] = []
         self._rank = {unit: rank for rank, unit in enumerate(self._order)}
         self._fill(done, set(diverged), set(failed))
+        self._offer(self._order)
+
+    def _waited_for(self, units: tuple[Unit, ...]) -> set[int]:
+        """The batches that must have ended before these units start together."""
+        return {self._batch_of[before] for unit in units if (before := self._before[unit]) is not None}
 
     def _chains(self, done: set[Unit]) -> dict[Unit, float]:
         """Time from a unit's start to the end of the longest chain through it."""
@@ -109,20 +123,30 @@ class Schedule:
             elif unit.run_id in diverged:
                 self._states[unit] = "diverged"
             elif before is None or self._states[before] == "done":
-                self._make_ready(unit)
+                self._states[unit] = "ready"
             else:
                 self._states[unit] = "waiting"
 
     # --- decisions
 
-    def take(self) -> Unit | None:
-        """The next unit to run, which is running from now on; None where nothing is ready."""
+    def take(self) -> tuple[Unit, ...]:
+        """The next batch to run, whose units are running from now on; () where nothing can start.
+
+        Members that have ended already, done or not, are not in it.
+        """
         while self._heap:
-            *_, unit = heapq.heappop(self._heap)
-            if self._states[unit] == "ready":
-                self._states[unit] = "running"
-                return unit
-        return None
+            *_, batch = heapq.heappop(self._heap)
+            if units := self._startable(batch):
+                self._states.update(dict.fromkeys(units, "running"))
+                return units
+        return ()
+
+    def _startable(self, batch: int) -> tuple[Unit, ...]:
+        """The ready members of a batch; () while another one waits or runs."""
+        units = self._batches[batch]
+        if any(self._states[unit] in ("waiting", "running") for unit in units):
+            return ()
+        return tuple(unit for unit in units if self._states[unit] == "ready")
 
     @property
     def finished(self) -> bool:
@@ -138,11 +162,11 @@ class Schedule:
         return {unit: self._states[unit] for unit in self._order}
 
     def longest_chain(self, seconds: dict[Unit, float]) -> float:
-        """Time of the longest series of the given units."""
-        chains: dict[Unit, float] = {}
-        for unit in self._order:
-            if unit in seconds:
-                chains[unit] = seconds[unit] + chains.get(self._before[unit], 0.0)
+        """Time of the longest series of batches of the given units; a batch takes its members' sum."""
+        chains: dict[int, float] = {}
+        for batch in self._batch_order:
+            own = sum(seconds.get(unit, 0.0) for unit in self._batches[batch])
+            chains[batch] = own + max((chains[other] for other in self._batches_before[batch]), default=0.0)
         return max(chains.values(), default=0.0)
 
     def blocked_by(self, unit: Unit) -> str | None:
@@ -165,13 +189,15 @@ class Schedule:
     def complete(self, unit: Unit) -> None:
         """The unit is committed; what waited for it is ready."""
         self._states[unit] = "done"
-        for after in self._after[unit]:
-            if self._states[after] == "waiting":
-                self._make_ready(after)
+        waited = [after for after in self._after[unit] if self._states[after] == "waiting"]
+        self._states.update(dict.fromkeys(waited, "ready"))
+        # Its own batch too: a member that lost its slot may have waited for this one to end.
+        self._offer([unit, *waited])
 
     def release(self, unit: Unit) -> None:
         """The unit's slot was lost; it is ready to run elsewhere."""
-        self._make_ready(unit)
+        self._states[unit] = "ready"
+        self._offer([unit])
 
     def fail(self, unit: Unit) -> None:
         """The unit was given up; what depends on it is blocked."""
@@ -183,20 +209,37 @@ class Schedule:
 
     def _end(self, unit: Unit, state: State) -> None:
         self._states[unit] = state
-        reached = list(self._after[unit])
-        while reached:
-            after = reached.pop()
-            self._block(after, unit.run_id)
-            reached.extend(self._after[after])
+        reached = [unit]
+        for each in reached:
+            for after in self._after[each]:
+                self._block(after, unit.run_id)
+                reached.append(after)
+        # Whoever is in a batch with one of these waits no longer for it.
+        self._offer(reached)
 
     def _block(self, unit: Unit, cause: str) -> None:
         # A run that ended early blocks others; its own later levels ended with it.
         self._states[unit] = "blocked"
         self._cause[unit] = cause
 
-    def _make_ready(self, unit: Unit) -> None:
-        self._states[unit] = "ready"
-        heapq.heappush(self._heap, (-self.chain_seconds[unit], self._rank[unit], unit))
+    def _offer(self, units: Iterable[Unit]) -> None:
+        """Queue the batches of these units that can start now."""
+        for batch in {self._batch_of[unit] for unit in units}:
+            if ready := self._startable(batch):
+                longest = max(self.chain_seconds[unit] for unit in ready)
+                heapq.heappush(self._heap, (-longest, self._rank[ready[0]], batch))
+
+
+def _batches_of_units(jobs: dict[str, Job], batches: Iterable[Sequence[str]]) -> list[tuple[Unit, ...]]:
+    """The units of all jobs in batches: one level of the runs that are trained together."""
+    together = [*batches]
+    batched = {run_id for batch in together for run_id in batch}
+    together += [(run_id,) for run_id in jobs if run_id not in batched]
+    return [
+        tuple(Unit(run_id, unit.level) for run_id in batch)
+        for batch in together
+        for unit in units_of(batch[0], jobs[batch[0]])
+    ]
 
 
 def run_states(schedule: Schedule, run_id: str) -> tuple[State, str | None]:
@@ -211,25 +254,35 @@ def run_states(schedule: Schedule, run_id: str) -> tuple[State, str | None]:
 
 
 class Rehearsal(NamedTuple):
-    """A unit's place in a schedule played through with estimated times, in seconds from now."""
+    """A unit's place in a schedule played through with estimated times.
+
+    Attributes:
+        start, end: of the unit's batch, in seconds from now.
+        seconds: the unit's own share of that time.
+    """
 
     unit: Unit
     start: float
     end: float
+    seconds: float
 
 
 def rehearse(schedule: Schedule, slots: int) -> list[Rehearsal]:
-    """What would run and when, on so many slots, if the estimates held; in order of start."""
+    """What would run and when, on so many slots, if the estimates held; in order of start.
+
+    A batch takes the sum of its members' times: on a CPU it does.
+    """
     schedule = schedule.copy()
-    running: list[tuple[float, int, Unit]] = []
+    running: list[tuple[float, int, tuple[Unit, ...]]] = []
     played: list[Rehearsal] = []
     now = 0.0
     while True:
-        while len(running) < slots and (unit := schedule.take()) is not None:
-            end = now + schedule.seconds[unit]
-            played.append(Rehearsal(unit, now, end))
-            heapq.heappush(running, (end, len(played), unit))
+        while len(running) < slots and (units := schedule.take()):
+            end = now + sum(schedule.seconds[unit] for unit in units)
+            played += [Rehearsal(unit, now, end, schedule.seconds[unit]) for unit in units]
+            heapq.heappush(running, (end, len(played), units))
         if not running:
             return played
-        now, _, unit = heapq.heappop(running)
-        schedule.complete(unit)
+        now, _, units = heapq.heappop(running)
+        for unit in units:
+            schedule.complete(unit)

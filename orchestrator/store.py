@@ -6,7 +6,7 @@ level counts once its row of `states` is there; files of a level that was never 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -413,16 +413,18 @@ def schedule_of(
     attempts: pl.DataFrame,
     seconds: Callable[[Unit, Job], float] = lambda unit, job: 1.0,
     since: datetime | None = None,
+    batches: Iterable[Sequence[str]] = (),
 ) -> Schedule:
     """Where every unit of a plan stands, from a study's tables.
 
     Args:
         seconds: estimated time of a unit.
         since: failures before this time have another chance; None: all of them stand.
+        batches: ids of runs that are trained together.
     """
     diverged = runs.filter(outcome="diverged")["run_id"].to_list()
     done = committed_units(plan, states, references)
-    return Schedule(plan, seconds, done, diverged, failed_units(attempts, since))
+    return Schedule(plan, seconds, done, diverged, failed_units(attempts, since), batches)
 
 
 def failed_units(attempts: pl.DataFrame, since: datetime | None = None) -> set[Unit]:

@@ -83,7 +83,9 @@ RUNS = Table(
         *RUN_FIELDS,
         Column("outcome", _TEXT, "done or diverged"),
         Column("outcome_reason", _TEXT, "the sentence, where it diverged"),
-        Column("batch", _INT, "runs trained together with it in one program"),
+        Column(
+            "batch", _INT, "runs, itself included, that were planned to be trained together in one program"
+        ),
         Column("numerics_version", _INT, "raised when results change; older runs are stale"),
         Column("code_version", _TEXT, "commit or package version that trained it"),
         Column("device", _TEXT, "jax platform and device kind"),

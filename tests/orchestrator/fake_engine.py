@@ -11,6 +11,7 @@ import io
 import math
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,15 +33,17 @@ class FakeEngine:
         diverges: run ids that diverge, and at which level.
         bugs: run ids whose training raises, and at which level.
         dies_while: a folder; the process ends itself while it still holds a file, one file each time.
+        memory_bytes: what a slot's device says of its memory.
     """
 
     diverges: tuple[tuple[str, int], ...] = ()
     bugs: tuple[tuple[str, int], ...] = ()
     step_seconds: float = 0.0
     dies_while: Path | None = None
+    memory_bytes: int | None = None
 
     def engine(self) -> Engine:
-        return Engine(self.advance, self.reference_energy)
+        return Engine(self.advance_batch, self.reference_energy, lambda: self.memory_bytes)
 
     def reference_energy(self, hamiltonian: Hamiltonian) -> dict:
         return {
@@ -54,6 +57,9 @@ class FakeEngine:
             "method": "ed",
             "provenance": "made up",
         }
+
+    def advance_batch(self, tasks: Sequence[Task], seconds: float) -> list[Outcome]:
+        return [self.advance(task, seconds / len(tasks)) for task in tasks]
 
     def advance(self, task: Task, seconds: float) -> Outcome:
         self._die_perhaps()

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from nqs.config import FeedForward, Training, TransverseFieldIsing
 from orchestrator.actors import InlineExecutor
+from orchestrator.batches import batches_of
 from orchestrator.costs import CostModel
 from orchestrator.loop import Loop
 from orchestrator.plan import Plan, Profile, Sweep, Tickets, resolve
@@ -68,7 +69,12 @@ def run_ids(plan: Plan, kind: str) -> list[str]:
 
 
 def run_study(
-    path: Path, plan: Plan, fake: FakeEngine | None = None, executor=None, stop_after: int | None = None
+    path: Path,
+    plan: Plan,
+    fake: FakeEngine | None = None,
+    executor=None,
+    stop_after: int | None = None,
+    batch: int = 1,
 ) -> Loop:
     """Run a study with the fake training, at most so many results long; the loop as it ended."""
     directory = RunDirectory(path)
@@ -85,7 +91,8 @@ def run_study(
         study = read_study(path, plan)
         console = Console(quiet=True)
         costs = CostModel.of(plan, study.states)
-        loop = Loop(plan, directory, study, costs, Progress(console), holder.since, stopped)
+        batches = batches_of(plan, batch)
+        loop = Loop(plan, directory, study, costs, Progress(console), holder.since, stopped, batches=batches)
         loop.run(executor or InlineExecutor(engine=(fake or FakeEngine()).engine()))
     return loop
 

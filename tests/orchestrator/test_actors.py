@@ -26,9 +26,10 @@ def ray_executor(**options):
 
 
 def results_of(executor, count: int) -> dict[Slot, object]:
+    """Of slots that were given one task each: its result."""
     found = {}
     while len(found) < count:
-        found |= dict(executor.wait(1.0))
+        found |= {slot: result for slot, (result,) in executor.wait(1.0)}
     return found
 
 
@@ -47,13 +48,13 @@ def probe(hamiltonian) -> dict:
     }
 
 
-PROBE = Engine(None, probe)
+PROBE = Engine(None, probe, None)
 
 
 def test_cpu_slots_share_no_core_no_cache_and_start_before_jax_is_imported():
     with ray_executor(gpus=0, engine=PROBE) as executor:
         for slot in executor.slots:
-            executor.submit(slot, ANY_JOB, 1.0)
+            executor.submit(slot, [ANY_JOB], 1.0)
         found = results_of(executor, len(executor.slots))
     cores = [core for result in found.values() for core in result["cores"]]
     assert sorted(cores) == sorted(os.sched_getaffinity(0))
@@ -71,7 +72,7 @@ def test_gpu_slots_see_one_gpu_each():
     with ray_executor(gpus=2, engine=PROBE) as executor:
         assert [slot.name for slot in executor.slots] == ["gpu 0", "gpu 1"]
         for slot in executor.slots:
-            executor.submit(slot, ANY_JOB, 1.0)
+            executor.submit(slot, [ANY_JOB], 1.0)
         found = results_of(executor, 2)
     assert {result["environment"]["CUDA_VISIBLE_DEVICES"] for result in found.values()} == {"0", "1"}
     assert {result["environment"]["JAX_PLATFORMS"] for result in found.values()} == {None}
@@ -98,7 +99,7 @@ def test_a_bug_comes_back_as_a_value_with_its_first_line_and_place():
     def bug(hamiltonian):
         raise ZeroDivisionError("one\ntwo")
 
-    failure = Worker(Slot(0), Engine(None, bug)).work(ANY_JOB, 1.0)
+    (failure,) = Worker(Slot(0), Engine(None, bug, None)).work_batch([ANY_JOB], 1.0)
     assert isinstance(failure, Failure)
     assert failure.error_class == "bug"
     assert failure.message.startswith("ZeroDivisionError: one (test_actors.py:")

@@ -131,6 +131,15 @@ def test_an_interrupt_stops_with_130_and_the_same_command_goes_on_to_the_same_ta
     assert_same_tables(read_study(finished), read_study(out))
 
 
+def test_an_interrupt_that_polars_raises_while_it_reads_ends_as_any_other(sweep_file, tmp_path, capsys):
+    def interrupted(tasks, seconds):
+        raise KeyboardInterrupt
+
+    engine = FakeEngine().engine()._replace(advance_batch=interrupted)
+    assert main([str(sweep_file), "--out", str(tmp_path / "run"), *INLINE], engine=engine) == 130
+    assert "the same command goes on: python -m orchestrator" in capsys.readouterr().out
+
+
 def wait_for(condition, seconds: float = 20.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
@@ -226,11 +235,12 @@ def test_an_export_is_written_and_described(finished, sweep_file, tmp_path):
 def test_help_has_the_flags_of_this_issue_and_no_others():
     code, out, _ = call("--help")
     flags = {word.strip(",[]") for word in out.split() if word.strip("[").startswith("--")}
-    expected = "--help --profile --out --plan --status --json --export --executor --gpus --cpus-per-slot"
+    expected = (
+        "--help --profile --out --plan --status --json --export --executor --gpus --cpus-per-slot --batch"
+    )
     assert code == 0
     assert {flag for flag in flags if flag.strip("-")} >= set(expected.split())
     assert not flags & {
-        "--batch",
         "--address",
         "--only",
         "--limit",
@@ -262,6 +272,10 @@ BAD_USE = {
     "a shortened flag": (["--stat"], "unrecognized arguments: --stat"),
     "cores that are not there": (["--cpus-per-slot", "9999"], "--cpus-per-slot is 9999; allowed: 1 to "),
     "no cores": (["--cpus-per-slot", "0"], "is '0'; allowed: a whole number, at least 1"),
+    "a batch of nothing": (["--batch", "0"], "--batch: is '0'; allowed: auto, or a whole number, at least 1"),
+    "a batch of words": (["--batch", "all"], "--batch: is 'all'; allowed: auto, or a whole number"),
+    "a batch of less": (["--batch", "-2"], "--batch: is '-2'; allowed: auto, or a whole number"),
+    "a batch of parts": (["--batch", "1.5"], "--batch: is '1.5'; allowed: auto, or a whole number"),
     "json of nothing": (["--json"], "--json: only with --status"),
     "two things at once": (["--plan", "--status"], "not allowed with argument --plan"),
     "an export of nothing": (["--export", "there"], "has no results to export yet"),

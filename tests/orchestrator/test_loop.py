@@ -47,14 +47,14 @@ class TwoSlots:
         self.slots = list(self._executors)
         self._order = []
 
-    def submit(self, slot, task, seconds):
-        self._executors[slot].submit(slot, task, seconds)
+    def submit(self, slot, tasks, seconds):
+        self._executors[slot].submit(slot, tasks, seconds)
         self._order.append(slot)
 
     def wait(self, timeout_seconds):
         slot = self._order.pop()
-        ((_, result),) = self._executors[slot].wait(timeout_seconds)
-        return [(slot, result)]
+        ((_, results),) = self._executors[slot].wait(timeout_seconds)
+        return [(slot, results)]
 
 
 class LosesSlots(InlineExecutor):
@@ -65,11 +65,11 @@ class LosesSlots(InlineExecutor):
         self._losses = losses
 
     def wait(self, timeout_seconds):
-        results = super().wait(timeout_seconds)
-        if self._losses == 0:
-            return results
-        self._losses -= 1
-        return [(slot, Failure("actor_lost", "the actor died", "…")) for slot, _ in results]
+        ((slot, results),) = super().wait(timeout_seconds)
+        if self._losses > 0:
+            self._losses -= 1
+            results = [Failure("actor_lost", "the actor died", "…")] * len(results)
+        return [(slot, results)]
 
 
 def test_a_finished_study_has_nothing_more_to_do(undisturbed, tmp_path):
@@ -295,9 +295,9 @@ def test_trajectories_get_the_chains_of_the_level_before(tmp_path):
     fake = FakeEngine()
 
     class Recording(InlineExecutor):
-        def submit(self, slot, task, seconds):
-            tasks.append(task)
-            super().submit(slot, task, seconds)
+        def submit(self, slot, given, seconds):
+            tasks.extend(given)
+            super().submit(slot, given, seconds)
 
     run_study(tmp_path, plan, executor=Recording(engine=fake.engine()))
     first_of_level = {}

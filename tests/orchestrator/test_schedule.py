@@ -15,9 +15,10 @@ def one_second(unit, job):
 
 def take_all(schedule: Schedule) -> list[Unit]:
     taken = []
-    while (unit := schedule.take()) is not None:
-        taken.append(unit)
-        schedule.complete(unit)
+    while units := schedule.take():
+        taken += units
+        for unit in units:
+            schedule.complete(unit)
     return taken
 
 
@@ -27,7 +28,8 @@ def test_no_unit_starts_before_its_prerequisite_is_done_whatever_the_order_of_re
     schedule = Schedule(plan, one_second)
     running, done = [], set()
     while not schedule.finished:
-        while len(running) < 3 and (unit := schedule.take()) is not None:
+        while len(running) < 3 and (units := schedule.take()):
+            (unit,) = units
             before = prerequisite(unit, plan.jobs[unit.run_id])
             assert before is None or before in done
             running.append(unit)
@@ -50,7 +52,7 @@ def test_the_longest_remaining_chain_goes_first():
     def seconds(unit, job):
         return 9.0 if unit.run_id == slow else 1.0
 
-    assert Schedule(plan, seconds).take() == Unit(slow, 0)
+    assert Schedule(plan, seconds).take() == (Unit(slow, 0),)
 
 
 def test_a_trajectory_goes_before_tickets_and_tickets_fill_the_rest():
@@ -112,9 +114,9 @@ def test_what_happened_live_and_what_is_read_from_files_give_the_same_states():
 
 def test_a_released_unit_is_taken_again():
     schedule = Schedule(small_plan(), one_second)
-    unit = schedule.take()
+    (unit,) = schedule.take()
     schedule.release(unit)
-    assert schedule.take() == unit
+    assert schedule.take() == (unit,)
 
 
 def test_a_rehearsal_takes_no_longer_than_the_bound_of_list_scheduling_and_leaves_the_schedule_alone():
