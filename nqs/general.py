@@ -22,6 +22,8 @@ import numpy as np
 from jax import Array
 
 from nqs.hamiltonians import FlipForm, diagonal_energies
+from nqs.linear_solve import solve, upper_blocks
+from nqs.sampling import draw_proposals
 from nqs.training import Problem, StepInfo, StepRecords, TrainingState, make_steps
 
 # Bytes of one chunk: activations of a forward, or gradients of a group of samples.
@@ -343,30 +345,30 @@ def sweep(
     Returns:
         The rows, their log ψ (chains,), and the fraction of single flips accepted.
     """
-    for_sites, for_thresholds, for_flip = jax.random.split(key, 3)
     count, sites = rows.shape
     dtype = weights.dtype
+    proposals = draw_proposals(key, sites, count, dtype)
 
     def log_psi_of(rows):
         return _in_chunks(partial(network.log_psi, weights), chunk, rows)
 
     def propose(carry, inputs):
         rows, log_psi, accepted = carry
-        site, threshold = inputs
-        flipped = rows.at[:, site].multiply(-1)
+        chosen, threshold = inputs
+        flipped = rows.at[:, chosen].multiply(-1, mode="drop")
         new_log_psi = log_psi_of(flipped)
         accept = threshold < 2 * (new_log_psi - log_psi)
         rows = jnp.where(accept[:, None], flipped, rows)
         return (rows, jnp.where(accept, new_log_psi, log_psi), accepted + accept.mean(dtype=dtype)), None
 
-    tried = jax.random.randint(for_sites, (sites,), 0, sites)
-    thresholds = -jax.random.exponential(for_thresholds, (sites, count), dtype)
     carry = (rows, log_psi_of(rows), jnp.zeros((), dtype))
-    (rows, log_psi, accepted), _ = jax.lax.scan(propose, carry, (tried, thresholds))
+    tried = (proposals.sites, proposals.thresholds)
+    (rows, log_psi, accepted), _ = jax.lax.scan(propose, carry, tried)
     # |ψ(−s)|² / (|ψ(s)|² + |ψ(−s)|²) is the chance of a logistic number below 2 log ψ(−s)/ψ(s).
     opposite = log_psi_of(-rows)
-    turn = jax.random.logistic(for_flip, (count,), dtype) < 2 * (opposite - log_psi)
-    return jnp.where(turn[:, None], -rows, rows), jnp.where(turn, opposite, log_psi), accepted / sites
+    turn = proposals.signs < 2 * (opposite - log_psi)
+    accepted = accepted / len(proposals.sites)
+    return jnp.where(turn[:, None], -rows, rows), jnp.where(turn, opposite, log_psi), accepted
 
 
 def local_energies(
@@ -437,17 +439,18 @@ def update(
 
     forces = 2 * (energies - energies.mean()) / len(energies)
     if len(live) <= len(rows):
-        direction = _solved_in_parameters(tile, rows, forces, shift, chunks.gradient)
+        direction = _solved_in_parameters(tile, rows, forces, shift, chunks.gradient, weights.dtype)
     elif chunks.keep_jacobian:
         jacobian = _in_chunks(tile, chunks.gradient, rows)
-        direction = _solved_in_samples(jacobian @ jacobian.T, forces, shift) @ jacobian
+        direction = _solved_in_samples(jacobian @ jacobian.T, forces, shift, weights.dtype) @ jacobian
     else:
-        weights_of_samples = _solved_in_samples(_gram_matrix(tile, rows, chunks.gradient), forces, shift)
-        direction = _weighted_sum(tile, rows, weights_of_samples, chunks.gradient)
+        kernel = _gram_matrix(tile, rows, chunks.gradient)
+        factors = _solved_in_samples(kernel, forces, shift, weights.dtype)
+        direction = _weighted_sum(tile, rows, factors, chunks.gradient)
     return jnp.zeros(network.size).at[live].set(direction, mode="drop")
 
 
-def _solved_in_parameters(tile, rows: Array, forces: Array, shift: Array, chunk: int) -> Array:
+def _solved_in_parameters(tile, rows: Array, forces: Array, shift: Array, chunk: int, dtype) -> Array:
     """δ (live,) from the metric Oᵀ O (live, live), added up over chunks of samples."""
 
     def add(sums, part):
@@ -466,15 +469,16 @@ def _solved_in_parameters(tile, rows: Array, forces: Array, shift: Array, chunk:
     (metric, total, gradient), _ = jax.lax.scan(add, start, (parts[0], parts[1] * counted, counted))
     mean = total / samples
     # Padding has zero rows: its part of the solve is shift · δ = 0.
-    return _solve(metric / samples - jnp.outer(mean, mean) + shift * jnp.eye(live), gradient)
+    metric = metric / samples - jnp.outer(mean, mean) + shift * jnp.eye(live)
+    return solve(upper_blocks(metric), gradient, dtype)
 
 
-def _solved_in_samples(kernel: Array, forces: Array, shift: Array) -> Array:
+def _solved_in_samples(kernel: Array, forces: Array, shift: Array, dtype) -> Array:
     """y (samples,) with δ = Oᵀ y, from the Gram matrix O Oᵀ (Chen and Heyl 2024)."""
     samples = len(forces)
     row = kernel.mean(0)
     centred = (kernel - row[None, :] - row[:, None] + row.mean()) / samples
-    solved = _solve(centred + shift * jnp.eye(samples), forces)
+    solved = solve(upper_blocks(centred + shift * jnp.eye(samples)), forces, dtype)
     return solved - solved.mean()
 
 
@@ -508,12 +512,6 @@ def _weighted_sum(tile, rows: Array, factors: Array, chunk: int) -> Array:
 
     live = jax.eval_shape(tile, rows[:1]).shape[1]
     return jax.lax.scan(add, jnp.zeros(live), (_chunked(rows, chunk), factors * counted))[0]
-
-
-def _solve(matrix: Array, right: Array) -> Array:
-    # Positive definite by the shift. A failed factorisation gives NaN, which ends the run as diverged.
-    factor = jax.lax.linalg.cholesky(matrix, symmetrize_input=False)
-    return jax.scipy.linalg.cho_solve((factor, True), right)
 
 
 def _chunked(array: Array, chunk: int) -> Array:

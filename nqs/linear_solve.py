@@ -33,6 +33,11 @@ class Factor(NamedTuple):
     inverses: list[Array]
 
 
+def upper_blocks(matrix: Array) -> list[Array]:
+    """The block rows of the upper half of a symmetric matrix, each from its diagonal block on."""
+    return [matrix[first : first + BLOCK, first:] for first in range(0, len(matrix), BLOCK)]
+
+
 def factorise(blocks: list[Array]) -> Factor:
     """Cholesky factor of a matrix given by the block rows of its upper half; NaN where it has none."""
     size = blocks[0].shape[1]

@@ -96,7 +96,7 @@ def sweep(
         weights: (sites, hidden) in the row layout, (bucket,) in the list layout.
         flips: (flips, width) int32, sets of sites, padded with the index `sites`.
     """
-    sites, count = spins.shape
+    count = spins.shape[1]
     if flips is None:
         flips = jnp.zeros((0, 1), jnp.int32)
     if layout.lists is not None:
@@ -117,8 +117,7 @@ def sweep(
 
 
 def _compiled_sweep(proposals, spins, weights, layout, flips) -> Sampled:
-    sites, count = spins.shape
-    lists = layout.lists
+    count, lists = spins.shape[1], layout.lists
     if isinstance(layout, RowLayout):
         # A product of full rows is faster than the lists while most of W is live, and never slow.
         theta, values, hidden = weights.T @ spins, weights.ravel()[lists.positions], weights.shape[1]

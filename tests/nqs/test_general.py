@@ -148,7 +148,7 @@ PROBLEMS = {
 def test_a_relu_network_is_trained_as_by_the_fast_path(hamiltonian, live):
     """The same chains, energies and weights after three steps: 162 and 130 weights are solved in samples."""
     indices, weights = masked(general_network(RELU, SITES), live)
-    layout = choose_layout((SITES, RELU.hidden), indices, SAMPLES)
+    layout = choose_layout((SITES, RELU.hidden), indices, SAMPLES, compiled=True)
     assert isinstance(layout, RowLayout) == (live > SAMPLES)
     fast, general = train_both(PROBLEMS[hamiltonian](), indices, weights, layout, 3)
     assert_same_training(fast, general, weights, 3)
