@@ -469,8 +469,8 @@ def _solved_in_parameters(tile, rows: Array, forces: Array, shift: Array, chunk:
     (metric, total, gradient), _ = jax.lax.scan(add, start, (parts[0], parts[1] * counted, counted))
     mean = total / samples
     # Padding has zero rows: its part of the solve is shift · δ = 0.
-    metric = metric / samples - jnp.outer(mean, mean) + shift * jnp.eye(live)
-    return solve(upper_blocks(metric), gradient, dtype)
+    metric = metric / samples - jnp.outer(mean, mean)
+    return solve(upper_blocks(metric), shift, gradient, dtype)
 
 
 def _solved_in_samples(kernel: Array, forces: Array, shift: Array, dtype) -> Array:
@@ -478,7 +478,7 @@ def _solved_in_samples(kernel: Array, forces: Array, shift: Array, dtype) -> Arr
     samples = len(forces)
     row = kernel.mean(0)
     centred = (kernel - row[None, :] - row[:, None] + row.mean()) / samples
-    solved = solve(upper_blocks(centred + shift * jnp.eye(samples)), forces, dtype)
+    solved = solve(upper_blocks(centred), shift, forces, dtype)
     return solved - solved.mean()
 
 

@@ -98,7 +98,7 @@ class ListLayout(NamedTuple):
 
 
 def choose_layout(
-    shape: tuple[int, int], indices: np.ndarray, samples: int, compiled: bool
+    shape: tuple[int, int], indices: np.ndarray, samples: int, compiled: bool, degree: int | None = None
 ) -> RowLayout | ListLayout:
     """The layout of a network: solved in parameters where they are fewer than the samples.
 
@@ -110,11 +110,12 @@ def choose_layout(
         indices: (live,) ascending positions of the live weights in the flattened layer.
         samples: of a training step.
         compiled: whether the compiled loops of `cpu_kernels` will run it.
+        degree: length of padded lists; None: what this network needs.
     """
     bucket = live_bucket(len(indices), samples)
     if bucket is None:
         return row_layout(shape, indices, compiled)
-    return list_layout(shape, indices, bucket, compiled)
+    return list_layout(shape, indices, bucket, compiled, degree)
 
 
 def live_bucket(live: int, samples: int) -> int | None:
@@ -148,7 +149,9 @@ def row_layout(shape: tuple[int, int], indices: np.ndarray, compiled: bool) -> R
     )
 
 
-def list_layout(shape: tuple[int, int], indices: np.ndarray, bucket: int, compiled: bool) -> ListLayout:
+def list_layout(
+    shape: tuple[int, int], indices: np.ndarray, bucket: int, compiled: bool, degree: int | None = None
+) -> ListLayout:
     """The list layout of a layer (sites, hidden) whose live weights are at `indices`.
 
     Raises:
@@ -165,8 +168,15 @@ def list_layout(shape: tuple[int, int], indices: np.ndarray, bucket: int, compil
     if compiled:
         own = weight_sites[:live], weight_units[:live]
         return ListLayout(weight_sites, weight_units, _site_lists(sites, *own, np.arange(live), bucket), None)
-    padded = _padded_lists(sites, weight_sites[:live], weight_units[:live], bucket)
+    degree = degree or padded_degree(shape, indices)
+    padded = _padded_lists(sites, weight_sites[:live], weight_units[:live], bucket, degree)
     return ListLayout(weight_sites, weight_units, None, padded)
+
+
+def padded_degree(shape: tuple[int, int], indices: np.ndarray) -> int:
+    """Length of padded site lists: a power of two, at least 8, so that few programs serve all masks."""
+    largest = int(np.bincount(indices // shape[1], minlength=shape[0]).max(initial=1))
+    return max(8, 1 << (largest - 1).bit_length())
 
 
 def _site_lists(sites: int, sites_of, units_of, positions, capacity: int) -> SiteLists:
@@ -179,10 +189,7 @@ def _site_lists(sites: int, sites_of, units_of, positions, capacity: int) -> Sit
     return lists
 
 
-def _padded_lists(sites: int, sites_of, units_of, bucket: int) -> PaddedLists:
-    # A power of two, at least 8, so that few programs serve all masks.
-    largest = int(np.bincount(sites_of, minlength=sites).max(initial=1))
-    degree = max(8, 1 << (largest - 1).bit_length())
+def _padded_lists(sites: int, sites_of, units_of, bucket: int, degree: int) -> PaddedLists:
     lists = PaddedLists(*(np.full((sites + 1, degree), bucket, np.int32) for _ in range(2)))
     for site in range(sites):
         own = np.flatnonzero(sites_of == site)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.custom_batching import custom_vmap
 
 # Rows of a block. One block is LAPACK's own factorisation.
 BLOCK = 128
@@ -21,16 +22,28 @@ TOLERANCE, MOST_ITERATIONS = 1e-11, 40
 DIRECT_SIZE = 256
 
 
+class Upper(NamedTuple):
+    """A symmetric matrix by the block rows of its upper half.
+
+    Attributes:
+        diagonal: blocks on the diagonal, each symmetric.
+        rest: what is right of each.
+    """
+
+    diagonal: list[Array]
+    rest: list[Array]
+
+
 class Factor(NamedTuple):
     """A = Uᵀ U of an upper triangular U.
 
     Attributes:
-        rows: block rows of U, each from its diagonal block on.
-        inverses: of the transposed diagonal blocks, lower triangular.
+        inverses: of the transposed diagonal blocks of U, lower triangular.
+        rest: what is right of each diagonal block of U.
     """
 
-    rows: list[Array]
     inverses: list[Array]
+    rest: list[Array]
 
 
 def upper_blocks(matrix: Array) -> list[Array]:
@@ -38,79 +51,108 @@ def upper_blocks(matrix: Array) -> list[Array]:
     return [matrix[first : first + BLOCK, first:] for first in range(0, len(matrix), BLOCK)]
 
 
-def factorise(blocks: list[Array]) -> Factor:
-    """Cholesky factor of a matrix given by the block rows of its upper half; NaN where it has none."""
-    size = blocks[0].shape[1]
-    rows, inverses = [], []
-    for block in blocks:
-        first, height = size - block.shape[1], block.shape[0]
-        if rows:
-            above = jnp.concatenate([row[:, first - size :] for row in rows])
-            block = block - above[:, :height].T @ above
-        lower = jax.lax.linalg.cholesky(block[:, :height], symmetrize_input=False)
-        inverse = jax.lax.linalg.triangular_solve(
-            lower, jnp.eye(height, dtype=block.dtype), left_side=True, lower=True
-        )
-        rows.append(jnp.concatenate([lower.T, inverse @ block[:, height:]], axis=1))
+def _split(blocks: list[Array], shift: Array) -> Upper:
+    """The block rows with the shift added to the diagonal."""
+    heights = [block.shape[0] for block in blocks]
+    diagonal = [
+        block[:, :height] + shift * jnp.eye(height) for block, height in zip(blocks, heights, strict=True)
+    ]
+    return Upper(diagonal, [block[:, height:] for block, height in zip(blocks, heights, strict=True)])
+
+
+def factorise(matrix: Upper) -> Factor:
+    """Cholesky factor, in the matrix's type; NaN where it has none."""
+    inverses, done = [], []
+    for diagonal, rest in zip(*matrix, strict=True):
+        height, width = diagonal.shape[0], rest.shape[1]
+        if done:
+            above = jnp.concatenate([row[:, row.shape[1] - width - height :] for row in done])
+            own = above[:, :height].T
+            diagonal, rest = diagonal - own @ above[:, :height], rest - own @ above[:, height:]
+        lower = jax.lax.linalg.cholesky(diagonal, symmetrize_input=False)
+        identity = jnp.eye(height, dtype=lower.dtype)
+        inverse = jax.lax.linalg.triangular_solve(lower, identity, left_side=True, lower=True)
         inverses.append(inverse)
-    return Factor(rows, inverses)
+        done.append(inverse @ rest)
+    return Factor(inverses, done)
 
 
 def substitute(factor: Factor, right: Array) -> Array:
     """x of Uᵀ U x = right, in the factor's type."""
-    rest, forward = right.astype(factor.rows[0].dtype), []
-    for row, inverse in zip(factor.rows, factor.inverses, strict=True):
-        height = row.shape[0]
-        part = inverse @ rest[:height]
-        rest = rest[height:] - part @ row[:, height:]
+    remaining, forward = right.astype(factor.inverses[0].dtype), []
+    for inverse, rest in zip(*factor, strict=True):
+        height = len(inverse)
+        part = inverse @ remaining[:height]
+        remaining = remaining[height:] - part @ rest
         forward.append(part)
-    solved = jnp.zeros(0, rest.dtype)
-    for row, inverse, part in zip(
-        reversed(factor.rows), reversed(factor.inverses), reversed(forward), strict=True
+    solved = remaining
+    for inverse, rest, part in zip(
+        reversed(factor.inverses), reversed(factor.rest), reversed(forward), strict=True
     ):
-        solved = jnp.concatenate([(part - row[:, row.shape[0] :] @ solved) @ inverse, solved])
+        solved = jnp.concatenate([(part - rest @ solved) @ inverse, solved])
     return solved
 
 
-def multiply(blocks: list[Array], vector: Array) -> Array:
-    """The symmetric matrix of the block rows times a vector."""
-    size = len(vector)
-    result = jnp.zeros_like(vector)
-    for block in blocks:
-        first, height = size - block.shape[1], block.shape[0]
-        result = result.at[first : first + height].add(block @ vector[first:])
-        result = result.at[first + height :].add(vector[first : first + height] @ block[:, height:])
+def multiply(matrix: Upper, vector: Array) -> Array:
+    """The matrix times a vector."""
+    result, first = jnp.zeros_like(vector), 0
+    for diagonal, rest in zip(*matrix, strict=True):
+        last = first + len(diagonal)
+        own, others = vector[first:last], vector[last:]
+        result = result.at[first:last].add(diagonal @ own + rest @ others)
+        result = result.at[last:].add(own @ rest)
+        first = last
     return result
 
 
-def solve(blocks: list[Array], right: Array, dtype) -> Array:
-    """x of A x = right, float64.
+def solve(blocks: list[Array], shift: Array, right: Array, dtype) -> Array:
+    """x of (A + shift) x = right, float64.
 
     Where the float32 factor is not finite or its iteration does not end, LAPACK's float64 factor is taken:
     only a matrix that has none gives NaN, which ends a training as diverged.
 
     Args:
-        blocks: block rows of the upper half of A, symmetric and positive, float64.
+        blocks: block rows of the upper half of A, symmetric and positive, float64, see `upper_blocks`.
+        shift: added to the diagonal.
         right: (n,) float64.
         dtype: float32 for the mixed solve, float64 for a direct one.
     """
 
-    def direct():
-        size = len(right)
-        upper = jnp.concatenate([jnp.pad(block, ((0, 0), (size - block.shape[1], 0))) for block in blocks])
-        lower = jax.lax.linalg.cholesky(upper.T, symmetrize_input=False)
-        return jax.scipy.linalg.cho_solve((lower, True), right)
-
     if jnp.dtype(dtype) == jnp.float64 or len(right) <= DIRECT_SIZE:
-        return direct()
-    # Made once: XLA would fuse what makes the blocks into each of their uses.
-    blocks = jax.lax.optimization_barrier(blocks)
-    factor = factorise([block.astype(dtype) for block in blocks])
-    solved, residual = _conjugate_gradients(blocks, factor, right)
-    return jax.lax.cond(residual <= TOLERANCE * jnp.linalg.norm(right), lambda: solved, direct)
+        return _direct(blocks, shift, right)
+    matrix = _split(blocks, shift)
+    factor = factorise(jax.tree.map(lambda block: block.astype(dtype), matrix))
+    solved, residual = _conjugate_gradients(matrix, factor, right)
+    return _again_where(~(residual <= TOLERANCE * jnp.linalg.norm(right)), blocks, shift, right, solved)
 
 
-def _conjugate_gradients(blocks: list[Array], factor: Factor, right: Array) -> tuple[Array, Array]:
+@custom_vmap
+def _again_where(failed: Array, blocks: list[Array], shift: Array, right: Array, solved: Array) -> Array:
+    """The solution, made again in float64 if it failed."""
+    return jax.lax.cond(failed, lambda: _direct(blocks, shift, right), lambda: solved)
+
+
+@_again_where.def_vmap
+def _batch_again_where(size, batched, failed, blocks, shift, right, solved):
+    # The plain rule of a cond makes both branches for all members; here it is for none, or for all.
+    axes = jax.tree.map(lambda member: 0 if member else None, batched[1:4])
+    direct = jax.vmap(_direct, in_axes=tuple(axes))
+
+    def again():
+        return jnp.where(failed[:, None], direct(blocks, shift, right), solved)
+
+    solved = jax.lax.cond(failed.any(), again, lambda: solved)
+    return solved, True
+
+
+def _direct(blocks: list[Array], shift: Array, right: Array) -> Array:
+    size = len(right)
+    upper = jnp.concatenate([jnp.pad(block, ((0, 0), (size - block.shape[1], 0))) for block in blocks])
+    lower = jax.lax.linalg.cholesky(upper.T + shift * jnp.eye(size), symmetrize_input=False)
+    return jax.scipy.linalg.cho_solve((lower, True), right)
+
+
+def _conjugate_gradients(matrix: Upper, factor: Factor, right: Array) -> tuple[Array, Array]:
     """x and the norm of its residual, by conjugate gradients with a rounded factor of the matrix."""
     target = TOLERANCE * jnp.linalg.norm(right)
 
@@ -119,7 +161,7 @@ def _conjugate_gradients(blocks: list[Array], factor: Factor, right: Array) -> t
 
     def step(carry):
         count, solved, residual, direction, product = carry
-        image = multiply(blocks, direction)
+        image = multiply(matrix, direction)
         length = product / (direction @ image)
         solved, residual = solved + length * direction, residual - length * image
         correction = precondition(residual)

@@ -44,33 +44,43 @@ def pack(rows: Array) -> Array:
     return packed
 
 
-def count_pairs(test, bits: tuple[Array, ...], chunks: Array | int) -> list[Array]:
+def count_pairs(
+    test,
+    bits: tuple[Array, ...],
+    chunks: Array | int,
+    start: list[Array] | None = None,
+    factor: Array | int = 1,
+) -> list[Array]:
     """How many bits pass a test, for every pair of items: the upper half of a symmetric matrix.
 
     Args:
         test: from the words of an item and those of another, tuples as `bits`, to a word.
         bits: arrays (words, items) uint32.
         chunks: of words that are in use.
+        start: block rows that `factor` times the counts are added to; None: zeros.
 
     Returns:
         Block rows of int32, each from its diagonal block on: (BLOCK, items − first).
     """
     items = bits[0].shape[1]
+    firsts = range(0, items, BLOCK)
+    if start is None:
+        start = [jnp.zeros((min(BLOCK, items - first), items - first), jnp.int32) for first in firsts]
 
-    def block_row(first: int) -> Array:
+    def block_row(first: int, total: Array) -> Array:
         def add(chunk, total):
-            start = (jnp.int32(chunk) * _WORDS, jnp.int32(first))
-            words = [jax.lax.dynamic_slice(b, start, (_WORDS, items - first)) for b in bits]
+            corner = (jnp.int32(chunk) * _WORDS, jnp.int32(first))
+            words = [jax.lax.dynamic_slice(b, corner, (_WORDS, items - first)) for b in bits]
+            passed = 0
             for word in range(_WORDS):
                 own = tuple(part[word, :BLOCK, None] for part in words)
                 others = tuple(part[word, None, :] for part in words)
-                total = total + jax.lax.population_count(test(own, others)).astype(jnp.int32)
-            return total
+                passed = passed + jax.lax.population_count(test(own, others)).astype(jnp.int32)
+            return total + factor * passed
 
-        start = jnp.zeros((min(BLOCK, items - first), items - first), jnp.int32)
-        return jax.lax.fori_loop(0, chunks, add, start)
+        return jax.lax.fori_loop(0, chunks, add, total)
 
-    return [block_row(first) for first in range(0, items, BLOCK)]
+    return [block_row(first, total) for first, total in zip(firsts, start, strict=True)]
 
 
 def _both(own, others):
@@ -101,23 +111,20 @@ def gram_blocks(chains: Chains, layout: RowLayout) -> list[Array]:
         layout.hadamard * (sites - 2 * spins) * units for spins, units in zip(opposite, both_on, strict=True)
     ]
 
-    columns = _column_bits(up, on, layout)
-    differ = count_pairs(_signs_differ, columns, layout.column_chunks)
-    common = count_pairs(
-        _both, (columns.plus | columns.minus,), jnp.where(layout.weighted, 0, layout.column_chunks)
-    )
+    # Sums start from each other, so that the matrix is written by a loop: XLA would make any expression of
+    # several matrices anew for each of its uses.
+    columns, sign = _column_bits(up, on, layout), layout.column_sign
+    counted = jnp.where(layout.weighted, 0, layout.column_chunks)
+    common = count_pairs(_both, (columns.plus | columns.minus,), counted, unpruned, sign)
 
-    def add_products(turn, common):
+    def add_products(turn, blocks):
         # Depends on the turn (0), lest XLA move the products out of the loop and always make them.
         products = _weighted_products(on, layout.column_degrees + turn)
-        return [block + product for block, product in zip(common, products, strict=True)]
+        return [block + sign * product for block, product in zip(blocks, products, strict=True)]
 
     # A loop of one turn or none: a lax.cond around products doubles their time on CPUs.
     common = jax.lax.fori_loop(0, layout.weighted, add_products, common)
-    return [
-        block + layout.column_sign * (both - 2 * part)
-        for block, both, part in zip(unpruned, common, differ, strict=True)
-    ]
+    return count_pairs(_signs_differ, columns, layout.column_chunks, common, -2 * sign)
 
 
 def _column_bits(up: Array, on: Array, layout: RowLayout) -> Bits:
@@ -158,8 +165,8 @@ def _weighted_products(on: Array, degrees: Array) -> list[Array]:
     ]
 
 
-def _centred(blocks: list[Array], shift: Array) -> list[Array]:
-    """P K P / n + shift with P = 1 − 1/n, float64: P on both sides removes the mean of O."""
+def _centred(blocks: list[Array]) -> list[Array]:
+    """P K P / n with P = 1 − 1/n, float64: P on both sides removes the mean of O."""
     items = blocks[0].shape[1]
     total = jnp.zeros(items)
     for block in blocks:
@@ -170,9 +177,7 @@ def _centred(blocks: list[Array], shift: Array) -> list[Array]:
     mean = total / items
     half = mean - mean.mean() / 2
     return [
-        (block - half[items - block.shape[1] :] - half[_rows(block, items), None]) / items
-        + shift * jnp.eye(*block.shape)
-        for block in blocks
+        (block - half[items - block.shape[1] :] - half[_rows(block, items), None]) / items for block in blocks
     ]
 
 
@@ -192,9 +197,9 @@ def update_in_samples(chains: Chains, energies: Array, layout: RowLayout, shift:
         dtype: of the factor, see `solve`.
     """
     samples = energies.shape[0]
-    kernel = _centred(gram_blocks(chains, layout), shift)
+    kernel = _centred(gram_blocks(chains, layout))
     energies = energies.astype(jnp.float64)
-    solved = solve(kernel, 2 * (energies - energies.mean()) / samples, dtype)
+    solved = solve(kernel, shift, 2 * (energies - energies.mean()) / samples, dtype)
     # float64: a small shift makes these sums of large numbers that nearly cancel.
     weighted = chains.spins.astype(jnp.float64) * (solved - solved.mean())
     return layout.mask * (weighted @ (chains.theta > 0).astype(jnp.float64).T)
@@ -222,7 +227,6 @@ def update_in_parameters(chains: Chains, energies: Array, layout: ListLayout, sh
     metric = [
         (common - 2 * part).astype(jnp.float64) / samples
         - mean[_rows(common, len(mean)), None] * mean[-common.shape[1] :]
-        + shift * jnp.eye(*common.shape)
         for common, part in zip(both_on, differ, strict=True)
     ]
     energies = energies.astype(jnp.float64)
@@ -230,4 +234,4 @@ def update_in_parameters(chains: Chains, energies: Array, layout: ListLayout, sh
     # float64: the solve divides the rounding of its weak directions by the shift.
     gradient = jacobian.astype(jnp.float64) @ (2 * (energies - energies.mean()) / samples)
     # Padding has zero rows: its part of the solve is shift · δ = 0.
-    return solve(metric, gradient, dtype)
+    return solve(metric, shift, gradient, dtype)

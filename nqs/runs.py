@@ -16,7 +16,7 @@ from nqs import full_summation
 from nqs.config import FULL_SUMMATION_SITES, DenseRun, Hamiltonian, Run, TrajectoryRun
 from nqs.hamiltonians import FlipForm, flip_form
 from nqs.identity import seed_of
-from nqs.layouts import RowLayout, choose_layout, row_layout
+from nqs.layouts import RowLayout, choose_layout, padded_degree, row_layout
 from nqs.networks import initial_weights
 from nqs.observables import (
     Magnetizations,
@@ -31,7 +31,7 @@ from nqs.pruning import prune_by_magnitude, random_mask
 from nqs.sampling import equilibrate, random_spins
 from nqs.statistics import Estimate, autocorrelation_time, drift, estimate, split_r_hat
 from nqs.tasks import LiveWeights, Outcome, Task
-from nqs.training import RECORD_CAPACITY, Problem, StepRecords, TrainingState, train
+from nqs.training import RECORD_CAPACITY, Problem, StepRecords, TrainingState, train, train_batch
 
 LAYER = "hidden"  # the one prunable layer of a feed-forward network
 
@@ -68,13 +68,20 @@ class Progress(NamedTuple):
 
 
 def advance(task: Task, seconds: float) -> Outcome:
-    """Carry a run on through its level for about so many seconds, or to the level's end.
+    """Carry one run on through its level: a batch of one, see `advance_batch`."""
+    return advance_batch([task], seconds)[0]
 
+
+def advance_batch(tasks: Sequence[Task], seconds: float) -> list[Outcome]:
+    """Carry runs of one program shape on through their level for about so many seconds, or to its end.
+
+    Several runs are trained by one program. A run alone has a program of its own, which rounds differently.
     Where a stretch ends depends on the clock; the numbers do not: each step draws from its own key.
 
     Returns:
-        How far it came. Once trained, the network is measured and the outcome has the tables' rows; a
-        training that diverged comes back as an outcome with its sentence.
+        For each task how far it came, in order; `wall_seconds` is a member's share. Once trained, a network
+        is measured and its outcome has the tables' rows; a training that diverged comes back as an outcome
+        with its sentence, and the others go on without it.
 
     Raises:
         RuntimeError: jax is not set to float64.
@@ -83,37 +90,70 @@ def advance(task: Task, seconds: float) -> Outcome:
         # Energies, shifts and solves are float64; jax would silently make them float32.
         raise RuntimeError("jax is set to float32; training needs float64: set JAX_ENABLE_X64=1")
     started = time.perf_counter()
-    setting = _Setting(task)
-    last = _load(task.checkpoint) if task.checkpoint else None
-    # A checkpoint of another level is the one that closed the level before.
-    progress = last if last is not None and last.level == task.level else setting.start(last)
-    steps = task.run.steps_at(task.level)
-    diverged_at = 0
-    while progress.step < steps and not diverged_at:
-        progress, diverged_at = setting.train_chunk(progress, min(RECORD_CAPACITY, steps - progress.step))
+    members = [_Member(setting) for setting in _settings(tasks)]
+    while training := [member for member in members if member.is_training]:
+        _train_chunk(training)
         if time.perf_counter() - started >= seconds:
             break
-    spent = time.perf_counter() - started
-    if diverged_at:
-        return setting.outcome(progress, spent, diverged=_diverged_sentence(progress, diverged_at))
-    if progress.step < steps:
-        return setting.outcome(progress, spent)
-    measured = setting.measure(progress)
-    if not np.isfinite(measured["energy"]):
-        sentence = f"the energy measured after level {task.level} is {measured['energy']}"
-        return setting.outcome(progress, time.perf_counter() - started, diverged=sentence)
-    spent = time.perf_counter() - started
-    measured["wall_seconds"] = progress.wall_seconds + spent
-    return setting.outcome(progress, spent, state=measured)
+    share = (time.perf_counter() - started) / len(members)
+    return [member.outcome(share) for member in members]
 
 
-def advance_batch(tasks: Sequence[Task], seconds: float) -> list[Outcome]:
-    """Carry runs of one program shape on together, for about so many seconds in all.
+class _Member:
+    """One run of a batch and where it stands."""
 
-    Returns:
-        An outcome for each task, in order. `wall_seconds` is a member's share of the time.
-    """
-    return [advance(task, seconds / len(tasks)) for task in tasks]
+    def __init__(self, setting: _Setting):
+        self.setting = setting
+        self.progress = setting.resumed()
+        self.diverged_at = 0
+
+    @property
+    def is_training(self) -> bool:
+        return self.progress.step < self.setting.steps and not self.diverged_at
+
+    @property
+    def chunk(self) -> int:
+        """Steps of the next call of the program."""
+        return min(RECORD_CAPACITY, self.setting.steps - self.progress.step)
+
+    def outcome(self, spent: float) -> Outcome:
+        """What the driver gets after a stretch that took so many seconds; measures a trained network."""
+        setting, progress = self.setting, self.progress
+        if self.diverged_at:
+            return setting.outcome(progress, spent, diverged=_diverged_sentence(progress, self.diverged_at))
+        if self.is_training:
+            return setting.outcome(progress, spent)
+        started = time.perf_counter()
+        measured = setting.measure(progress)
+        spent += time.perf_counter() - started
+        if not np.isfinite(measured["energy"]):
+            sentence = f"the energy measured after level {progress.level} is {measured['energy']}"
+            return setting.outcome(progress, spent, diverged=sentence)
+        measured["wall_seconds"] = progress.wall_seconds + spent
+        return setting.outcome(progress, spent, state=measured)
+
+
+def _train_chunk(members: list[_Member]) -> None:
+    """The next steps of all members, at most RECORD_CAPACITY."""
+    arguments = [
+        (
+            member.setting.key_of(_TRAINING),
+            member.setting.problem,
+            member.setting.layout,
+            member.setting.training_state(member.progress),
+            jnp.int32(member.progress.step + 1),
+            jnp.int32(member.chunk),
+        )
+        for member in members
+    ]
+    if len(members) == 1:
+        results = [train(*arguments[0])]
+    else:
+        results = _unstacked(train_batch(*jax.tree.map(lambda *leaves: jnp.stack(leaves), *arguments)))
+    for member, (state, records) in zip(members, results, strict=True):
+        member.progress, member.diverged_at = member.setting.after_chunk(
+            member.progress, state, records, member.chunk
+        )
 
 
 def _diverged_sentence(progress: Progress, step: int) -> str:
@@ -126,8 +166,9 @@ def _diverged_sentence(progress: Progress, step: int) -> str:
 class _Setting:
     """What stays fixed through a level: the physics, the mask, the layout and the keys."""
 
-    def __init__(self, task: Task):
+    def __init__(self, task: Task, indices: np.ndarray, values: np.ndarray, degree: int):
         self.task = task
+        self.indices, self.start_values = indices, values
         dense = task.run.dense
         self.sites = dense.hamiltonian.sites
         self.samples = dense.training.samples
@@ -137,14 +178,20 @@ class _Setting:
             self.form, jnp.float64(dense.training.learning_rate), jnp.float64(dense.training.diagonal_shift)
         )
         self.key = jax.random.fold_in(jax.random.key(seed_of(task.run.run_id)), task.level)
-        self.indices, self.start_values = _starting_network(task, self.shape)
+        self.steps = task.run.steps_at(task.level)
         compiled = jax.default_backend() == "cpu"
-        self.layout = _on_device(choose_layout(self.shape, self.indices, self.samples, compiled))
+        self.layout = _on_device(choose_layout(self.shape, self.indices, self.samples, compiled, degree))
         # Chains outside of training go through full rows: one program for all levels.
         self.rows = _on_device(row_layout(self.shape, self.indices, compiled))
 
-    def _key(self, purpose: int):
+    def key_of(self, purpose: int):
         return jax.random.fold_in(self.key, purpose)
+
+    def resumed(self) -> Progress:
+        """Where the task's checkpoint stands, or the level's start."""
+        last = _load(self.task.checkpoint) if self.task.checkpoint else None
+        # A checkpoint of another level is the one that closed the level before.
+        return last if last is not None and last.level == self.task.level else self.start(last)
 
     def start(self, before: Progress | None) -> Progress:
         """The level's beginning: its first weights, and chains brought into equilibrium with them.
@@ -153,12 +200,12 @@ class _Setting:
             before: how the level before ended; None: its chains are not there, and fresh ones start.
         """
         if before is None:
-            spins = random_spins(self._key(_INITIAL_CHAINS), self.sites, self.samples)
+            spins = random_spins(self.key_of(_INITIAL_CHAINS), self.sites, self.samples)
             sweeps, spins_before = FRESH_SWEEPS, np.zeros((0, 0), np.float32)
         else:
             spins, sweeps, spins_before = before.spins, REWIND_SWEEPS, before.spins
         weights = jnp.asarray(self.full(self.start_values))
-        spins = equilibrate(self._key(_EQUILIBRATION), jnp.asarray(spins), weights, self.rows, sweeps)
+        spins = equilibrate(self.key_of(_EQUILIBRATION), jnp.asarray(spins), weights, self.rows, sweeps)
         records = {name: np.zeros(0) for name in ("step", *StepRecords._fields)}
         return Progress(
             self.task.level, 0, self.start_values, np.asarray(spins), spins_before, records, np.zeros(0), 0.0
@@ -168,26 +215,30 @@ class _Setting:
         """(sites, hidden) with zeros where pruned, from the live values."""
         return _full(LiveWeights(self.shape, self.indices, values))
 
-    def train_chunk(self, progress: Progress, count: int) -> tuple[Progress, int]:
-        """Make `count` steps: the progress after them, and the step that diverged or 0."""
-        live = len(self.indices)
+    def training_state(self, progress: Progress) -> TrainingState:
+        """What the training program goes on from."""
         if isinstance(self.layout, RowLayout):
             weights = jnp.asarray(self.full(progress.weights))
         else:
-            weights = jnp.zeros(len(self.layout.weight_sites)).at[:live].set(progress.weights)
-        state = TrainingState(weights, jnp.asarray(progress.spins), jnp.int32(0))
-        first = progress.step + 1
-        state, records = train(self._key(_TRAINING), self.problem, self.layout, state, first, count)
+            bucket = len(self.layout.weight_sites)
+            weights = jnp.zeros(bucket).at[: len(self.indices)].set(progress.weights)
+        return TrainingState(weights, jnp.asarray(progress.spins), jnp.int32(0))
+
+    def after_chunk(
+        self, progress: Progress, state: TrainingState, records: StepRecords, count: int
+    ) -> tuple[Progress, int]:
+        """The progress after a call of the program for `count` steps, and the step that diverged or 0."""
         values = np.asarray(state.weights)
-        values = values.ravel()[self.indices] if isinstance(self.layout, RowLayout) else values[:live]
-        diverged_at = int(state.diverged_at)
+        in_rows = isinstance(self.layout, RowLayout)
+        values = values.ravel()[self.indices] if in_rows else values[: len(self.indices)]
+        diverged_at, first = int(state.diverged_at), progress.step + 1
         done = diverged_at - progress.step if diverged_at else count
         columns = {name: np.asarray(column)[:done] for name, column in records._asdict().items()}
         columns["step"] = np.arange(first, first + done)
         return self._joined(progress, values, np.asarray(state.spins), columns), diverged_at
 
     def _joined(self, progress: Progress, values, spins, columns) -> Progress:
-        steps = self.task.run.steps_at(self.task.level)
+        steps = self.steps
         keep = _recorded(columns["step"], steps)
         step = int(columns["step"][-1])
         late = columns["energy"][columns["step"] > steps - max(1, steps // 5)]
@@ -238,11 +289,11 @@ class _Setting:
             "autocorrelation_time": autocorrelation_time(energies),
             "r_hat": split_r_hat(energies),
             "samples_measured": energies.size,
-            "steps": task.run.steps_at(task.level),
+            "steps": self.steps,
         }
 
     def _records(self, purpose: int, spins, weights: np.ndarray, other: np.ndarray):
-        for_chains, for_records = jax.random.split(self._key(purpose))
+        for_chains, for_records = jax.random.split(self.key_of(purpose))
         spins, weights = self._equilibrated(for_chains, spins, weights, self.rows)
         form = _on_device(measured_form(self.form, self.sites))
         sweeps = self.task.measurement.sweeps
@@ -270,7 +321,7 @@ class _Setting:
         layout = _on_device(
             row_layout(self.shape, self.task.previous[LAYER].indices, self.rows.lists is not None)
         )
-        for_chains, for_records = jax.random.split(self._key(_MEASUREMENT_BEFORE))
+        for_chains, for_records = jax.random.split(self.key_of(_MEASUREMENT_BEFORE))
         spins, before = self._equilibrated(for_chains, spins, before, layout)
         sweeps = self.task.measurement.sweeps
         others = record_log_ratios(for_records, spins, before, layout, jnp.asarray(weights), sweeps)
@@ -285,7 +336,7 @@ class _Setting:
             run_id=self.task.run.run_id,
             level=self.task.level,
             step=progress.step,
-            steps=self.task.run.steps_at(self.task.level),
+            steps=self.steps,
             energy=float(energies[-1]) if len(energies) else float("nan"),
             energy_error=float(progress.records["energy_error"][-1]) if len(energies) else float("nan"),
             wall_seconds=spent,
@@ -297,6 +348,20 @@ class _Setting:
             steps_rows=progress.records if finished else {},
             weights={LAYER: LiveWeights(self.shape, self.indices, progress.weights)} if finished else None,
         )
+
+
+def _settings(tasks: Sequence[Task]) -> list[_Setting]:
+    """The settings of a batch; lists of live weights are padded alike for all members."""
+    shapes = [task.run.dense.network.layers(task.run.dense.hamiltonian.sites)[LAYER] for task in tasks]
+    networks = [_starting_network(task, shape) for task, shape in zip(tasks, shapes, strict=True)]
+    degree = max(padded_degree(shape, indices) for shape, (indices, _) in zip(shapes, networks, strict=True))
+    return [_Setting(task, *network, degree) for task, network in zip(tasks, networks, strict=True)]
+
+
+def _unstacked(tree) -> list:
+    """The trees of the members, from one whose arrays have a leading member axis."""
+    leaves, structure = jax.tree.flatten(tree)
+    return [jax.tree.unflatten(structure, own) for own in zip(*map(np.asarray, leaves), strict=True)]
 
 
 @lru_cache(maxsize=64)

@@ -93,6 +93,24 @@ def train(
     )
 
 
+@partial(jax.jit, static_argnames="dtype", donate_argnames="state")
+def train_batch(
+    key: Array,
+    problem: Problem,
+    layout: RowLayout | ListLayout,
+    state: TrainingState,
+    first: Array,
+    count: Array,
+    dtype=jnp.float32,
+) -> tuple[TrainingState, StepRecords]:
+    """`train` of several networks as one program; each array of each argument has a leading replica axis.
+
+    Weights, masks, keys, fields, rates and step numbers may all differ. A replica that diverges stands
+    still; no arithmetic mixes replicas, so its NaN stays its own.
+    """
+    return jax.vmap(partial(train, dtype=dtype))(key, problem, layout, state, first, count)
+
+
 def make_steps(
     evaluate_step: Callable[[Array, TrainingState], tuple[Array, StepInfo]],
     key: Array,
