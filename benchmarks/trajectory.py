@@ -20,7 +20,9 @@ SWEEP = Path(__file__).resolve().parent.parent / "sweeps" / "finite_size.py"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.trajectory", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.trajectory", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--side", type=int, default=4, help="lattice of sweeps/finite_size.py")
     parser.add_argument("--core", type=int, default=0, help="which of the allowed cores")
     arguments = parser.parse_args()
@@ -52,7 +54,9 @@ def run(trajectory) -> None:
 
     compiled = []
     jax.monitoring.register_event_duration_secs_listener(
-        lambda event, seconds, **_: compiled.append(seconds) if event.endswith("backend_compile_duration") else None
+        lambda event, seconds, **_: (
+            compiled.append(seconds) if event.endswith("backend_compile_duration") else None
+        )
     )
     measurement, started = Measurement(), time.perf_counter()
     dense = advance(Task(trajectory.dense, 0, measurement), math.inf)

@@ -220,8 +220,8 @@ class _Setting:
         if isinstance(self.layout, RowLayout):
             weights = jnp.asarray(self.full(progress.weights))
         else:
-            bucket = len(self.layout.weight_sites)
-            weights = jnp.zeros(bucket).at[: len(self.indices)].set(progress.weights)
+            padding = len(self.layout.weight_sites) - len(self.indices)
+            weights = jnp.asarray(np.pad(progress.weights, (0, padding)))
         return TrainingState(weights, jnp.asarray(progress.spins), jnp.int32(0))
 
     def after_chunk(

@@ -1,12 +1,13 @@
 """What a unit of work costs: arithmetic on configs, scaled by the times that were measured.
 
-Operations of a training step with n live of n0 weights, N sites, M hidden units and S samples:
+Seconds of a training step with n live of n0 weights, N sites, M hidden units and S samples, terms as
+measured on one core with AVX-512 (docs/performance.md); elsewhere only their ratios matter:
 
-    sampling and local energies   7 S n     (N flips a chain and N ratios, each touching its site's weights)
-    SR in samples                 2 S² (N + M) + S³ / 3   (two thin products, Cholesky)
-    SR in parameters              2 S n² + n³ / 3         (the cheaper of the two is done)
+    sweep and flip ratios      1.2e-10 S n + 1e-8 S N
+    SR in samples              4.8e-12 S³ + 1.2e-12 S² min(n, n0 − n) + 7e-11 S N M
+    SR in parameters           4.8e-12 n³ + 2.5e-12 S n² + 1e-9 S n
 
-Seconds come from measured times of the same shape, else of any shape, else from the default rate.
+Seconds of a unit come from measured times of the same shape, else of any shape, else from these.
 """
 
 from __future__ import annotations
@@ -21,9 +22,6 @@ from nqs.config import FULL_SUMMATION_SITES, Measurement, ReferenceJob, Run
 from orchestrator.plan import Job, Plan
 from orchestrator.schedule import Unit
 
-# One core of a laptop: 45e9 operations a second reproduce 15 ms (4 × 4) and 63 ms (10 × 10) a dense
-# step of 1024 samples, and 0.25 ms and 4 ms at 4 weights per spin.
-OPERATIONS_PER_SECOND = 45e9
 SECONDS_PER_STEP = 1e-4
 # Dispatch, measurement set-up and a share of compilation.
 SECONDS_PER_LEVEL = 1.0
@@ -34,22 +32,36 @@ LANCZOS_FLIPS_PER_SECOND = 1.25e9
 Source = Literal["measured", "default rates"]
 
 
-def step_operations(run: Run, level: int) -> float:
-    """Floating-point operations of one training step of a run at a level."""
+def step_seconds(run: Run, level: int) -> float:
+    """Estimated seconds of one training step of a run at a level, on one core."""
     dense = run.dense
     sites, samples, live = dense.hamiltonian.sites, dense.training.samples, run.remaining(level)
-    in_samples = 2 * samples**2 * (sites + dense.network.hidden(sites)) + samples**3 / 3
-    in_parameters = 2 * samples * live**2 + live**3 / 3
-    return 7 * samples * live + min(in_samples, in_parameters)
+    listed = min(live, run.dense.initial_parameters - live)
+    in_samples = (
+        4.8e-12 * samples**3
+        + 1.2e-12 * samples**2 * listed
+        + 7e-11 * samples * sites * dense.network.hidden(sites)
+    )
+    in_parameters = 4.8e-12 * live**3 + 2.5e-12 * samples * live**2 + 1e-9 * samples * live
+    solve = in_parameters if live < samples else in_samples
+    return SECONDS_PER_STEP + sweep_seconds(run, level) + solve
 
 
-def measurement_operations(run: Run, level: int, measurement: Measurement) -> float:
-    """Floating-point operations of measuring a trained network."""
+def sweep_seconds(run: Run, level: int) -> float:
+    """Estimated seconds of one sweep of all chains with the ratios of all flips, on one core."""
     dense = run.dense
-    sites, live = dense.hamiltonian.sites, run.remaining(level)
-    sweeps = measurement.sweeps + measurement.equilibration_sweeps
-    exact = 2**sites * live if sites <= FULL_SUMMATION_SITES else 0
-    return 7 * dense.training.samples * live * sweeps + exact
+    return dense.training.samples * (1.2e-10 * run.remaining(level) + 1e-8 * dense.hamiltonian.sites)
+
+
+def measurement_seconds(run: Run, level: int, measurement: Measurement) -> float:
+    """Estimated seconds of measuring a trained network, on one core."""
+    dense = run.dense
+    sites = dense.hamiltonian.sites
+    sweeps = 2 * (measurement.sweeps + measurement.equilibration_sweeps)
+    # Full rows of W are used for every network, and sums over all states where they are possible.
+    rows = 7e-11 * dense.training.samples * sites * dense.network.hidden(sites)
+    exact = 1e-11 * 2**sites * dense.initial_parameters if sites <= FULL_SUMMATION_SITES else 0
+    return sweeps * (sweep_seconds(run, level) + rows) + exact
 
 
 class CostModel:
@@ -94,10 +106,8 @@ class CostModel:
             return (
                 SECONDS_PER_LEVEL + LANCZOS_ITERATIONS * 2 ** (sites - 1) * sites / LANCZOS_FLIPS_PER_SECOND
             )
-        steps = job.steps_at(unit.level)
-        operations = steps * step_operations(job, unit.level)
-        operations += measurement_operations(job, unit.level, self._measurement)
-        return SECONDS_PER_LEVEL + steps * SECONDS_PER_STEP + operations / OPERATIONS_PER_SECOND
+        training = job.steps_at(unit.level) * step_seconds(job, unit.level)
+        return SECONDS_PER_LEVEL + training + measurement_seconds(job, unit.level, self._measurement)
 
 
 def _shape(unit: Unit, job: Job) -> tuple:
