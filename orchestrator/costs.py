@@ -3,7 +3,7 @@
 Seconds of a training step with n live of n0 weights, N sites, M hidden units and S samples, terms as
 measured on one core with AVX-512 (docs/performance.md); elsewhere only their ratios matter:
 
-    sweep and flip ratios      1.2e-10 S n + 1e-8 S N
+    sweep and flip ratios      1.2e-10 S n + 5e-9 S N
     SR in samples              4.8e-12 S³ + 1.2e-12 S² min(n, n0 − n) + 7e-11 S N M
     SR in parameters           4.8e-12 n³ + 2.5e-12 S n² + 1e-9 S n
 
@@ -22,7 +22,7 @@ from nqs.config import FULL_SUMMATION_SITES, Measurement, ReferenceJob, Run
 from orchestrator.plan import Job, Plan
 from orchestrator.schedule import Unit
 
-SECONDS_PER_STEP = 1e-4
+SECONDS_PER_STEP = 5e-5
 # Dispatch, measurement set-up and a share of compilation.
 SECONDS_PER_LEVEL = 1.0
 # Lanczos: 60 products with 2^(N−1) amplitudes and N flips; 5 × 5 takes about 20 s.
@@ -50,7 +50,7 @@ def step_seconds(run: Run, level: int) -> float:
 def sweep_seconds(run: Run, level: int) -> float:
     """Estimated seconds of one sweep of all chains with the ratios of all flips, on one core."""
     dense = run.dense
-    return dense.training.samples * (1.2e-10 * run.remaining(level) + 1e-8 * dense.hamiltonian.sites)
+    return dense.training.samples * (1.2e-10 * run.remaining(level) + 5e-9 * dense.hamiltonian.sites)
 
 
 def measurement_seconds(run: Run, level: int, measurement: Measurement) -> float:

@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from nqs.config import DenseRun, FeedForward, Measurement, Training, TrajectoryRun, TransverseFieldIsing
+from nqs.config import DenseRun, FeedForward, Training, TrajectoryRun, TransverseFieldIsing
 from orchestrator.costs import CostModel, step_seconds
 from orchestrator.schedule import Unit
 from tests.orchestrator.studies import run_ids, small_plan
