@@ -11,7 +11,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from jax import Array
+
+# Made by numpy, so that what only counts needs no jax; on a device they are jax's.
+Array = np.ndarray
 
 # Live weights are padded to the next of these.
 LIVE_BUCKETS = (64, 128, 256, 384, 512, 640, 832, 1024)

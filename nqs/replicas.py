@@ -9,15 +9,12 @@ from __future__ import annotations
 import math
 
 from nqs.config import DenseRun, Hamiltonian, Run, TicketRun
+from nqs.layouts import live_bucket
 from nqs.pruning import remaining_by_level
 
-# Networks with more live weights than this, or than samples, are solved in samples. It is the largest
-# bucket of nqs.layouts, which imports jax; a test holds them equal.
-MOST_SOLVED_WEIGHTS = 1024
-
 _FLOAT32, _FLOAT64 = 4, 8
-# The matrix in float32, its float32 factor, and the matrix in float64 for the refinement.
-_MATRIX_BYTES = _FLOAT32 + _FLOAT32 + _FLOAT64
+# Halves of the matrix as counts, in float32 and in float64, its factor, and what makes one of the other.
+_MATRIX_BYTES = 20
 
 
 def program_shape(run: Run, level: int) -> tuple:
@@ -60,23 +57,23 @@ def estimated_bytes(run: Run, level: int) -> int:
 
     With n0 weights, n of them live, M hidden units and S samples, solved in samples:
 
-        weights, mask and update      3 · 8 n0
-        θ before and after a sweep    2 · 4 S M
-        Gram matrix and factor        (4 + 4 + 8) S²
-        O as packed bits, two copies  2 S n/8
+        weights, mask and update         3 · 8 n0
+        θ before and after a sweep       2 · 4 S M
+        matrix and factor                20 S²
+        O as packed bits                 2 · S n0/16  (at most half of all columns are listed)
 
-    Solved in parameters, n takes the place of n0, min(M, n) that of M (dead units are dropped), and n that
-    of S in the matrix.
+    Solved in parameters, with n padded to its bucket b: 3 · 8 b, 2 · 4 S b, 20 b², and 8 S b for O.
     """
     dense = run.dense
-    sites, samples, live = dense.hamiltonian.sites, dense.training.samples, run.remaining(level)
-    stored, units, side = dense.initial_parameters, dense.network.hidden(sites), samples
-    if live <= min(samples, MOST_SOLVED_WEIGHTS):
-        stored, units, side = live, min(units, live), live
-    weights = 3 * _FLOAT64 * stored
-    theta = 2 * _FLOAT32 * samples * units
-    bits = 2 * samples * math.ceil(live / 8)
-    return weights + theta + _MATRIX_BYTES * side**2 + bits
+    sites, samples = dense.hamiltonian.sites, dense.training.samples
+    bucket = live_bucket(run.remaining(level), samples)
+    if bucket is not None:
+        matrix = _MATRIX_BYTES * bucket**2
+        return 3 * _FLOAT64 * bucket + (2 * _FLOAT32 + _FLOAT64) * samples * bucket + matrix
+    size = dense.initial_parameters
+    theta = 2 * _FLOAT32 * samples * dense.network.hidden(sites)
+    bits = 2 * samples * math.ceil(size / 16)
+    return 3 * _FLOAT64 * size + theta + _MATRIX_BYTES * samples**2 + bits
 
 
 def members_that_fit(run: Run, level: int, memory_bytes: float) -> int:
