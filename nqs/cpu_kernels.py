@@ -11,6 +11,8 @@ its foreign function interface. `sampling` and `local_energies` do the same in j
 
 from __future__ import annotations
 
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numba
@@ -236,19 +238,22 @@ def _answer(address, scalar):
     return 0
 
 
-@numba.cfunc(types.int64(types.int64), cache=True)
 def _answer_float32(address):
     return _answer(address, np.float32)
 
 
-@numba.cfunc(types.int64(types.int64), cache=True)
 def _answer_float64(address):
     return _answer(address, np.float64)
 
 
-_TARGETS = {"float32": _answer_float32, "float64": _answer_float64}
-for _name, _target in _TARGETS.items():
-    jax.ffi.register_ffi_target(f"nqs_sweep_{_name}", jax.ffi.pycapsule(_target.ctypes), platform="cpu")
+@cache
+def _target(dtype: str) -> str:
+    """Name of the compiled target for a type of θ; compiled and registered at the first use."""
+    answer = {"float32": _answer_float32, "float64": _answer_float64}[dtype]
+    handler = numba.cfunc(types.int64(types.int64), cache=True)(answer)
+    name = f"nqs_sweep_{dtype}"
+    jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(handler.ctypes), platform="cpu")
+    return name
 
 
 def sweep_and_ratios(
@@ -289,5 +294,5 @@ def sweep_and_ratios(
         jax.ShapeDtypeStruct((1,), jnp.int64),
     )
     theta = jnp.zeros((0, chains), dtype) if theta is None else theta
-    call = jax.ffi.ffi_call(f"nqs_sweep_{dtype}", shapes, vmap_method="sequential")
+    call = jax.ffi.ffi_call(_target(str(dtype)), shapes, vmap_method="sequential")
     return call(spins, theta, starts, units, weights, moves, thresholds, signs, flips)
