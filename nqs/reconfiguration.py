@@ -22,14 +22,14 @@ _WORDS = COLUMN_CHUNK // _WORD
 
 
 class Bits(NamedTuple):
-    """Where O is +1 and where it is −1, packed.
+    """Entries of O, packed: where a unit is on, and where the spin beside it is up.
 
     Attributes:
-        plus, minus: (words, items) uint32.
+        on, up: (words, items) uint32.
     """
 
-    plus: Array
-    minus: Array
+    on: Array
+    up: Array
 
 
 def pack(rows: Array) -> Array:
@@ -92,7 +92,8 @@ def _differ(own, others):
 
 
 def _signs_differ(own, others):
-    return (own[0] & others[1]) | (own[1] & others[0])
+    (on, up), (other_on, other_up) = own, others
+    return on & other_on & (up ^ other_up)
 
 
 def gram_blocks(chains: Chains, layout: RowLayout) -> list[Array]:
@@ -115,7 +116,7 @@ def gram_blocks(chains: Chains, layout: RowLayout) -> list[Array]:
     # several matrices anew for each of its uses.
     columns, sign = _column_bits(up, on, layout), layout.column_sign
     counted = jnp.where(layout.weighted, 0, layout.column_chunks)
-    common = count_pairs(_both, (columns.plus | columns.minus,), counted, unpruned, sign)
+    common = count_pairs(_both, (columns.on,), counted, unpruned, sign)
 
     def add_products(turn, blocks):
         # Depends on the turn (0), lest XLA move the products out of the loop and always make them.
@@ -138,12 +139,9 @@ def _column_bits(up: Array, on: Array, layout: RowLayout) -> Bits:
         start = chunk * COLUMN_CHUNK
         sites = jax.lax.dynamic_slice_in_dim(layout.column_sites, start, COLUMN_CHUNK).reshape(_WORD, _WORDS)
         units = jax.lax.dynamic_slice_in_dim(layout.column_units, start, COLUMN_CHUNK).reshape(_WORD, _WORDS)
-        plus = live = jnp.zeros((_WORDS, samples), jnp.uint32)
+        parts = Bits(*(jnp.zeros((_WORDS, samples), jnp.uint32) for _ in range(2)))
         for bit in range(_WORD):
-            active = on[units[bit]]
-            live = live | (active << bit)
-            plus = plus | ((active & up[sites[bit]]) << bit)
-        parts = Bits(plus, live ^ plus)
+            parts = Bits(parts.on | (on[units[bit]] << bit), parts.up | (up[sites[bit]] << bit))
         return jax.tree.map(
             lambda whole, part: jax.lax.dynamic_update_slice_in_dim(whole, part, chunk * _WORDS, 0),
             bits,
@@ -217,12 +215,12 @@ def update_in_parameters(chains: Chains, energies: Array, layout: ListLayout, sh
     up, on = chains.spins > 0, chains.theta > 0
     # Bits along the samples are packed by site and by unit, then combined for each weight.
     up, on = pack(up.T)[:, layout.weight_sites], pack(on.T)[:, layout.weight_units]
-    bits = Bits(on & up, on & ~up)
+    bits = Bits(on, up)
     chunks = on.shape[0] // _WORDS
     both_on = count_pairs(_both, (on,), chunks)
     differ = count_pairs(_signs_differ, bits, chunks)
-    plus, minus = (jax.lax.population_count(part).sum(0).astype(jnp.float64) for part in bits)
-    mean = (plus - minus) / samples
+    plus, all_on = (jax.lax.population_count(part).sum(0).astype(jnp.float64) for part in (on & up, on))
+    mean = (2 * plus - all_on) / samples
     # An integer divided by an integer is a float32 to jax.
     metric = [
         (common - 2 * part).astype(jnp.float64) / samples
