@@ -109,7 +109,7 @@ def state_of(weights, samples=SAMPLES):
 
 
 @pytest.mark.parametrize("padding", PADDINGS)
-@pytest.mark.parametrize("kernel_side, channels, live", [(3, 4, 36), (3, 4, 5), (2, 3, 12), (4, 1, 16)])
+@pytest.mark.parametrize("kernel_side, channels, live", [(3, 4, 36), (2, 3, 5), (4, 1, 16)])
 def test_theta_and_flip_ratios_are_those_of_flaxs_convolution(padding, kernel_side, channels, live):
     """Flips of one, two and four spins; kernels of even side, which have no centre; the largest that fits."""
     module = Convolution(padding, kernel_side=kernel_side, channels=channels)
@@ -175,9 +175,7 @@ def test_flip_ratios_of_all_configurations_are_exact(padding, activation):
         np.testing.assert_allclose(row, log_psi[there] - log_psi, atol=1e-12)
 
 
-@pytest.mark.parametrize(
-    "padding, live, hamiltonian", [("SAME", 36, "two spins"), ("CIRCULAR", 5, "periodic")]
-)
+@pytest.mark.parametrize("padding, live, hamiltonian", [("SAME", 36, "two spins")])
 def test_energies_and_update_equal_the_general_paths_on_the_same_spins(padding, live, hamiltonian):
     module = Convolution(padding)
     network = general_network(module, SITES)
@@ -194,11 +192,16 @@ def test_energies_and_update_equal_the_general_paths_on_the_same_spins(padding, 
 
     positions = jnp.asarray(padded_live(indices, network.size, SAMPLES))
     energies, direction = expected(jnp.asarray(weights), spins.T, positions)
-    for dtype, tolerance in ((jnp.float64, 1e-10), (jnp.float32, 1e-3)):
+
+    @partial(jax.jit, static_argnames="dtype")
+    def tied(values, spins, dtype):
         swept = sweep(None, spins.astype(dtype), values.astype(dtype), layout, form.flip_sites)
-        own = local_energies(form, swept.chains.spins, swept.log_ratios)
+        energies = local_energies(form, swept.chains.spins, swept.log_ratios)
+        return energies, update_of_tied(swept.chains, energies, layout, SHIFT, dtype)
+
+    for dtype, tolerance in ((jnp.float64, 1e-10), (jnp.float32, 1e-3)):
+        own, update = map(np.asarray, tied(values, spins, dtype))
         np.testing.assert_allclose(own, energies, rtol=1e-12 if dtype == jnp.float64 else 1e-5)
-        update = np.asarray(update_of_tied(swept.chains, own, layout, SHIFT, dtype))
         distance = np.linalg.norm(update[:live] - direction[indices])
         assert distance <= tolerance * np.linalg.norm(direction)
         assert update.dtype == np.float64 and not update[live:].any()
@@ -206,7 +209,7 @@ def test_energies_and_update_equal_the_general_paths_on_the_same_spins(padding, 
 
 @pytest.mark.parametrize(
     "padding, live, hamiltonian",
-    [("SAME", 36, "open"), ("VALID", 20, "two spins"), ("VALID", 5, "open"), ("CIRCULAR", 36, "periodic")],
+    [("SAME", 36, "open"), ("VALID", 20, "two spins"), ("CIRCULAR", 5, "periodic")],
 )
 def test_a_convolution_is_trained_as_by_the_general_path(padding, live, hamiltonian):
     """The same spins, energies and weights after three steps."""
@@ -240,15 +243,18 @@ def test_where_each_entry_is_its_own_parameter_a_relu_layer_is_that_of_the_fast_
     spins = random_spins(jax.random.key(8), 9, SAMPLES).astype(float)
     proposals = draw_proposals(jax.random.key(9), 9, SAMPLES, float)
     flips = jnp.asarray([[0, 9], [3, 9], [8, 2]], jnp.int32)
-    fast, own = (sweep(proposals, spins, values, kind, flips) for kind in (lists, layout))
+    swept = jax.jit(sweep)
+    fast, own = (swept(proposals, spins, values, kind, flips) for kind in (lists, layout))
     assert np.any(own.chains.spins != spins)
     np.testing.assert_array_equal(own.chains.spins, fast.chains.spins)
     used = np.unique(indices % 30)
     np.testing.assert_allclose(own.chains.theta[used], fast.chains.theta[: len(used)], atol=1e-12)
     np.testing.assert_allclose(own.log_ratios, fast.log_ratios, atol=1e-12)
     energies = jax.random.normal(jax.random.key(10), (SAMPLES,))
-    expected = update_in_parameters(fast.chains, energies, lists, SHIFT, jnp.float64)
-    update = update_of_tied(own.chains, energies, layout, SHIFT, jnp.float64)
+    expected, update = (
+        jax.jit(make, static_argnames="dtype")(result.chains, energies, kind, SHIFT, dtype=jnp.float64)
+        for make, result, kind in ((update_in_parameters, fast, lists), (update_of_tied, own, layout))
+    )
     assert np.linalg.norm(update - expected) <= 1e-10 * np.linalg.norm(expected)
 
 
