@@ -2,7 +2,8 @@
 
 The same δ comes from a solve in samples (kernel O Oᵀ, samples × samples) and from one in parameters
 (metric Oᵀ O, live × live); the smaller one is made. For a relu layer O_ij = m_ij s_i a_j with
-a_j = 1[θ_j > 0]: all entries are −1, 0 or 1, so both matrices are counts of bits, exact integers.
+a_j = 1[θ_j > 0]: all entries are −1, 0 or 1, so both matrices are counts of bits, exact integers. With tied
+weights an entry of O is a sum, and O itself is made: it has few columns.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from nqs.layouts import COLUMN_CHUNK, ListLayout, RowLayout
-from nqs.linear_solve import BLOCK, solve
+from nqs.activations import slopes
+from nqs.layouts import COLUMN_CHUNK, ListLayout, RowLayout, TiedLayout
+from nqs.linear_solve import BLOCK, solve, upper_blocks
 from nqs.sampling import Chains
 
 _WORD = 32
@@ -233,3 +235,35 @@ def update_in_parameters(chains: Chains, energies: Array, layout: ListLayout, sh
     gradient = jacobian.astype(jnp.float64) @ (2 * (energies - energies.mean()) / samples)
     # Padding has zero rows: its part of the solve is shift · δ = 0.
     return solve(metric, shift, gradient, dtype)
+
+
+def update_of_tied(chains: Chains, energies: Array, layout: TiedLayout, shift: Array, dtype) -> Array:
+    """δ of a network in the tied layout, (bucket,) float64, 0 in the padding.
+
+    Args:
+        energies: (chains,) local energies.
+        shift: diagonal shift.
+        dtype: of the factor, see `solve`.
+    """
+    samples = energies.shape[0]
+    jacobian = tied_jacobian(chains, layout).astype(jnp.float64)
+    centred = jacobian - jacobian.mean(1, keepdims=True)
+    energies = energies.astype(jnp.float64)
+    gradient = centred @ (2 * (energies - energies.mean()) / samples)
+    # Padding has zero rows: its part of the solve is shift · δ = 0.
+    return solve(upper_blocks(centred @ centred.T / samples), shift, gradient, dtype)
+
+
+def tied_jacobian(chains: Chains, layout: TiedLayout) -> Array:
+    """O_k = Σ s_i f′(θ_j) over the entries (i, j) of each live parameter: (bucket, chains), 0 in the padding."""
+    # The dummy unit's θ is 0, but there gelu has slope ½.
+    steep = slopes(layout.activation, chains.theta).at[-1].set(0)
+
+    def fill(position, jacobian):
+        terms = chains.spins[layout.parameter_sites[position]] * steep[layout.parameter_units[position]]
+        return jacobian.at[position].set(terms.sum(0))
+
+    # As many turns as there are live parameters, whatever the bucket; sums of fixed order, since a
+    # scatter-add is not the same twice on a GPU.
+    empty = jnp.zeros((len(layout.parameter_sites), chains.spins.shape[1]), chains.theta.dtype)
+    return jax.lax.fori_loop(0, layout.live, fill, empty)

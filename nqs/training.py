@@ -11,13 +11,15 @@ import jax.numpy as jnp
 from jax import Array
 
 from nqs.hamiltonians import FlipForm
-from nqs.layouts import ListLayout, RowLayout
+from nqs.layouts import ListLayout, RowLayout, TiedLayout
 from nqs.local_energies import local_energies
-from nqs.reconfiguration import update_in_parameters, update_in_samples
+from nqs.reconfiguration import update_in_parameters, update_in_samples, update_of_tied
 from nqs.sampling import draw_proposals, sweep
 
 # Steps that one call of the program can record; the number it makes is data, not compiled in.
 RECORD_CAPACITY = 100
+# How the SR direction is made in each layout.
+UPDATES = {RowLayout: update_in_samples, ListLayout: update_in_parameters, TiedLayout: update_of_tied}
 
 
 class Problem(NamedTuple):
@@ -37,7 +39,7 @@ class TrainingState(NamedTuple):
     """What a step carries along.
 
     Attributes:
-        weights: float64; (sites, hidden) in the row layout, (bucket,) in the list layout.
+        weights: float64; (sites, hidden) in the row layout, (bucket,) in the others.
         spins: (sites, chains) float32 ±1.
         diverged_at: int32, the first step with a non-finite energy or update, 0 before; from then on
             the weights stand still.
@@ -70,7 +72,7 @@ class StepInfo(NamedTuple):
 def train(
     key: Array,
     problem: Problem,
-    layout: RowLayout | ListLayout,
+    layout: RowLayout | ListLayout | TiedLayout,
     state: TrainingState,
     first: Array,
     count: Array,
@@ -97,7 +99,7 @@ def train(
 def train_batch(
     key: Array,
     problem: Problem,
-    layout: RowLayout | ListLayout,
+    layout: RowLayout | ListLayout | TiedLayout,
     state: TrainingState,
     first: Array,
     count: Array,
@@ -145,14 +147,13 @@ def make_steps(
 
 
 def evaluate(
-    key: Array, problem: Problem, layout: RowLayout | ListLayout, state: TrainingState, dtype
+    key: Array, problem: Problem, layout: RowLayout | ListLayout | TiedLayout, state: TrainingState, dtype
 ) -> tuple[Array, StepInfo]:
     """One sweep of the chains, then the SR direction at the state's weights: (spins, info)."""
     spins, weights = state.spins.astype(dtype), state.weights.astype(dtype)
     proposals = draw_proposals(key, *spins.shape, dtype)
     chains, log_ratios, accepted = sweep(proposals, spins, weights, layout, problem.form.flip_sites)
     energies = local_energies(problem.form, chains.spins, log_ratios)
-    update = update_in_samples if isinstance(layout, RowLayout) else update_in_parameters
-    direction = update(chains, energies, layout, problem.diagonal_shift, dtype)
+    direction = UPDATES[type(layout)](chains, energies, layout, problem.diagonal_shift, dtype)
     # The energies' float32 rounding is random from sample to sample; their sums are float64.
     return chains.spins.astype(jnp.float32), StepInfo(direction, energies.astype(float), accepted)
