@@ -15,9 +15,10 @@ import jax.numpy as jnp
 from jax import Array
 
 from nqs.activations import slopes
-from nqs.layouts import COLUMN_CHUNK, ListLayout, RowLayout, TiedLayout
+from nqs.layouts import COLUMN_CHUNK, ListLayout, RowLayout
 from nqs.linear_solve import BLOCK, solve, upper_blocks
 from nqs.sampling import Chains
+from nqs.tied_layouts import TiedLayout
 
 _WORD = 32
 _WORDS = COLUMN_CHUNK // _WORD

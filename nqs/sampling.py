@@ -17,7 +17,8 @@ from jax import Array
 
 from nqs import cpu_kernels
 from nqs.activations import ACTIVATIONS
-from nqs.layouts import ListLayout, RowLayout, TiedLayout
+from nqs.layouts import ListLayout, RowLayout
+from nqs.tied_layouts import TiedLayout
 
 
 class Chains(NamedTuple):

@@ -11,10 +11,11 @@ import jax.numpy as jnp
 from jax import Array
 
 from nqs.hamiltonians import FlipForm
-from nqs.layouts import ListLayout, RowLayout, TiedLayout
+from nqs.layouts import ListLayout, RowLayout
 from nqs.local_energies import local_energies
 from nqs.reconfiguration import update_in_parameters, update_in_samples, update_of_tied
 from nqs.sampling import draw_proposals, sweep
+from nqs.tied_layouts import TiedLayout
 
 # Steps that one call of the program can record; the number it makes is data, not compiled in.
 RECORD_CAPACITY = 100

@@ -16,11 +16,12 @@ from nqs.general import choose_chunks, general_network, padded_live, train_gener
 from nqs.general import local_energies as general_local_energies
 from nqs.general import update as general_update
 from nqs.hamiltonians import compile_flip_form, flip_form
-from nqs.layouts import TiedWeights, convolution, list_layout, tied_degree, tied_layout
+from nqs.layouts import list_layout
 from nqs.local_energies import local_energies
 from nqs.pruning import remaining_by_level
 from nqs.reconfiguration import update_in_parameters, update_of_tied
 from nqs.sampling import draw_proposals, random_spins, sweep
+from nqs.tied_layouts import TiedWeights, convolution, tied_degree, tied_layout
 from nqs.training import Problem, TrainingState, train, train_batch
 from tests.nqs.engines import sparse_network
 from tests.nqs.oracles import square_bonds
