@@ -108,6 +108,11 @@ def test_a_member_that_diverges_changes_no_bit_of_the_others(engine):
     states, records = batch_of(engine, 5, rates=(None, 1e300, None))
     np.testing.assert_array_equal(states.diverged_at > 0, [False, True, False])
     assert FIRSTS[1] <= states.diverged_at[1] <= FIRSTS[1] + 2
+    # Its weights stand still from that step on: they are what the steps before made of them.
+    made = states.diverged_at[1] - FIRSTS[1]
+    before, _ = batch_of(engine, made, rates=(None, 1e300, None))
+    assert np.isfinite(states.weights[1]).all()
+    np.testing.assert_array_equal(states.weights[1], before.weights[1])
     for number in (0, 2):
         jax.tree.map(np.testing.assert_array_equal, one(states, number), one(usual, number))
         jax.tree.map(np.testing.assert_array_equal, one(records, number), one(usual_records, number))
