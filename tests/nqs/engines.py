@@ -20,15 +20,26 @@ def sparse_network(sites=6, hidden=9, live=25, scale=0.5, seed=5):
     return indices, weights.reshape(sites, hidden)
 
 
-def laid_out(engine: str, weights: np.ndarray, indices: np.ndarray, dtype=jnp.float64):
-    """The layout that an engine would use for a network, and the weights in it."""
+def laid_out(
+    engine: str,
+    weights: np.ndarray,
+    indices: np.ndarray,
+    dtype=jnp.float64,
+    bucket: int | None = None,
+    degree: int | None = None,
+):
+    """The layout that an engine would use for a network, and the weights in it.
+
+    Args:
+        bucket, degree: lengths of padded lists; None: as much as this network needs and five more.
+    """
     kind, backend = engine.split()
     compiled = backend == "compiled"
     if kind == "rows":
         layout = row_layout(weights.shape, indices, compiled)
         return jax.tree.map(jnp.asarray, layout), jnp.asarray(weights, dtype)
-    bucket = len(indices) + 5
-    layout = list_layout(weights.shape, indices, bucket, compiled)
+    bucket = bucket or len(indices) + 5
+    layout = list_layout(weights.shape, indices, bucket, compiled, degree)
     live = jnp.zeros(bucket, dtype).at[: len(indices)].set(jnp.asarray(weights.ravel()[indices], dtype))
     return jax.tree.map(jnp.asarray, layout), live
 

@@ -1,7 +1,10 @@
-"""Physics known exactly, made with nothing of the code under test."""
+"""Physics known exactly, and NetKet's own steps, made with nothing of the code under test."""
 
 from __future__ import annotations
 
+import jax
+import jax.numpy as jnp
+import netket as nk
 import numpy as np
 
 SIGMA_X = np.array([[0.0, 1.0], [1.0, 0.0]])
@@ -48,3 +51,60 @@ def relu_state(weights: np.ndarray) -> np.ndarray:
         spins = np.array([1 - 2 * (configuration >> site & 1) for site in range(sites)])
         psi[configuration] = np.exp(np.clip(spins @ weights, 0, None).sum())
     return psi / np.linalg.norm(psi)
+
+
+def relu_log_psi(weights, rows):
+    """log ψ of rows of spins (batch, sites), from the flattened weights of one relu layer."""
+    return jax.nn.relu(rows @ weights.reshape(rows.shape[-1], -1)).sum(-1)
+
+
+def netket_update(
+    operator, weights: np.ndarray, indices: np.ndarray, spins: np.ndarray, shift: float, log_psi=relu_log_psi
+):
+    """δ of the live weights and the energy, from NetKet's own SR pieces on samples that are handed to it.
+
+    Args:
+        weights: flattened or not, zeros where pruned; `indices` are the live ones, flattened.
+        spins: (sites, samples).
+        log_psi: of (flattened weights, rows of spins).
+    """
+    sites, samples = spins.shape
+
+    def apply(variables, rows):
+        full = jnp.zeros(weights.size).at[indices].set(variables["params"]["live"])
+        return log_psi(full, rows)
+
+    sampler = nk.sampler.MetropolisLocal(nk.hilbert.Spin(0.5, sites), n_chains=samples)
+    state = nk.vqs.MCState(
+        sampler,
+        apply_fun=apply,
+        variables={"params": {"live": jnp.asarray(weights.ravel()[indices])}},
+        n_samples=samples,
+        n_discard_per_chain=0,
+    )
+    # NetKet is handed our samples: (chains, 1, sites).
+    state._samples = jnp.asarray(spins.T, state.samples.dtype).reshape(-1, 1, sites)
+    driver = nk.driver.VMC_SR(
+        operator,
+        nk.optimizer.Sgd(1.0),
+        diag_shift=shift,
+        variational_state=state,
+        use_ntk=False,
+        mode="real",
+    )
+    state.reset = lambda: None
+    energy, update = driver.compute_loss_and_update()
+    return np.asarray(update["live"]), float(energy.mean.real)
+
+
+def two_spin_operator(side: int = 3):
+    """−½ Σ σx σx + 0.3 Σ σz σz − 0.7 Σ σx on the open lattice: flips of one and of two spins."""
+    sites = side**2
+    terms = [(-0.7, "X", (site,)) for site in range(sites)]
+    for bond in square_bonds(side, periodic=False):
+        terms += [(-0.5, "X", bond), (0.3, "Z", bond)]
+    strings = [
+        "".join(letter if site in chosen else "I" for site in range(sites)) for _, letter, chosen in terms
+    ]
+    weights = [coefficient for coefficient, _, _ in terms]
+    return nk.operator.PauliStringsJax(nk.hilbert.Spin(0.5, sites), strings, weights)

@@ -5,7 +5,6 @@ from functools import cache, partial
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import netket as nk
 import numpy as np
 import pytest
 
@@ -27,22 +26,15 @@ from nqs.layouts import RowLayout, choose_layout
 from nqs.networks import FeedForwardModule
 from nqs.sampling import random_spins
 from nqs.training import Problem, TrainingState, train
-from tests.nqs.oracles import ising_matrix, square_bonds
+from tests.nqs.oracles import ising_matrix, netket_update, two_spin_operator
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 SITES, SAMPLES, SHIFT = 9, 101, 1e-3
 KEY = jax.random.key(6)
 RELU = FeedForwardModule(hidden=18, initial_std=0.3)
 # Chunks that divide neither the samples nor the pairs, and gradients made again for each pair of them.
 SMALL_CHUNKS = Chunks(forward=64, gradient=30, keep_jacobian=False)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """These programs run for milliseconds: what takes time is to optimise them."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
 
 
 class Convolutions(nn.Module):
@@ -69,18 +61,6 @@ def problem_of(form):
 
 def ising_problem(boundary="periodic"):
     return problem_of(flip_form(TransverseFieldIsing(side=3, field=3.04438, boundary=boundary)))
-
-
-def two_spin_operator():
-    """−½ Σ σx σx + 0.3 Σ σz σz − 0.7 Σ σx on the open 3 × 3 lattice: flips of one and of two spins."""
-    terms = [(-0.7, "X", (site,)) for site in range(SITES)]
-    for bond in square_bonds(3, periodic=False):
-        terms += [(-0.5, "X", bond), (0.3, "Z", bond)]
-    strings = [
-        "".join(letter if site in chosen else "I" for site in range(SITES)) for _, letter, chosen in terms
-    ]
-    weights = [coefficient for coefficient, _, _ in terms]
-    return nk.operator.PauliStringsJax(nk.hilbert.Spin(0.5, SITES), strings, weights)
 
 
 def masked(network, live, scale=0.3, seed=0):
@@ -171,36 +151,6 @@ def test_local_energies_equal_the_sum_over_netkets_connected_configurations(chun
     np.testing.assert_allclose(energies, expected, rtol=1e-12)
 
 
-def netket_direction(network, operator, indices, weights, spins):
-    """δ of the live weights from NetKet's own SR on the same samples, and the energy."""
-
-    def apply(variables, samples):
-        full = jnp.zeros(network.size).at[indices].set(variables["params"]["live"])
-        return network.log_psi(full, samples)
-
-    sampler = nk.sampler.MetropolisLocal(nk.hilbert.Spin(0.5, SITES), n_chains=spins.shape[1])
-    state = nk.vqs.MCState(
-        sampler,
-        apply_fun=apply,
-        variables={"params": {"live": weights[indices]}},
-        n_samples=spins.shape[1],
-        n_discard_per_chain=0,
-    )
-    # NetKet is handed our samples: (chains, 1, sites).
-    state._samples = jnp.asarray(spins.T, state.samples.dtype).reshape(-1, 1, SITES)
-    driver = nk.driver.VMC_SR(
-        operator,
-        nk.optimizer.Sgd(1.0),
-        diag_shift=SHIFT,
-        variational_state=state,
-        use_ntk=False,
-        mode="real",
-    )
-    state.reset = lambda: None
-    energy, direction = driver.compute_loss_and_update()
-    return np.asarray(direction["live"]), float(energy.mean.real)
-
-
 CONVOLUTIONAL = general_network(Convolutions(), SITES)
 LIVE = 40
 # The length of the padded positions chooses the solve: 64 in parameters, 128 in samples.
@@ -234,7 +184,7 @@ def expected_of_netket(spins):
     indices, weights = masked(CONVOLUTIONAL, LIVE)
     hamiltonian = TransverseFieldIsing(side=3, field=3.04438, boundary="periodic")
     operator = netket_operator(hamiltonian).to_jax_operator()
-    return netket_direction(CONVOLUTIONAL, operator, indices, weights, np.array(spins))
+    return netket_update(operator, weights, indices, np.array(spins), SHIFT, log_psi=CONVOLUTIONAL.log_psi)
 
 
 @pytest.mark.parametrize("length, chunks", [(IN_PARAMETERS, None), (IN_SAMPLES, KEPT)])

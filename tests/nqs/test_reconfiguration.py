@@ -7,14 +7,21 @@ import numpy as np
 import pytest
 
 from nqs.config import FeedForward, TransverseFieldIsing
-from nqs.hamiltonians import flip_form, netket_operator
+from nqs.hamiltonians import compile_flip_form, flip_form, netket_operator
 from nqs.layouts import RowLayout, choose_layout
+from nqs.linear_solve import upper_blocks
 from nqs.local_energies import local_energies
-from nqs.networks import flax_module
-from nqs.reconfiguration import update_in_parameters, update_in_samples
+from nqs.reconfiguration import (
+    _centred,
+    count_pairs,
+    gram_blocks,
+    update_in_parameters,
+    update_in_samples,
+)
 from nqs.sampling import random_spins, sweep
 from nqs.training import Problem, TrainingState, train
 from tests.nqs.engines import ENGINES, laid_out, live_values, sparse_network
+from tests.nqs.oracles import netket_update
 
 HAMILTONIAN = TransverseFieldIsing(side=3, field=3.04438)
 NETWORK = FeedForward(width_per_spin=2)
@@ -26,38 +33,8 @@ def network_of(live):
     return sparse_network(*NETWORK.layers(9)["hidden"], live, scale=0.3, seed=0)
 
 
-def netket_update(weights, indices, spins):
-    """δ of the live weights from NetKet's own SR pieces on the same samples."""
-    sites, hidden = weights.shape
-    module = flax_module(NETWORK, sites)
-    mask = np.zeros(weights.size)
-    mask[indices] = 1
-
-    def apply(variables, samples):
-        full = jnp.zeros(weights.size).at[indices].set(variables["params"]["live"])
-        return module.apply({"params": {"hidden": {"kernel": full.reshape(sites, hidden)}}}, samples)
-
-    sampler = nk.sampler.MetropolisLocal(nk.hilbert.Spin(0.5, sites), n_chains=spins.shape[1])
-    state = nk.vqs.MCState(
-        sampler,
-        apply_fun=apply,
-        variables={"params": {"live": jnp.asarray(weights.ravel()[indices])}},
-        n_samples=spins.shape[1],
-        n_discard_per_chain=0,
-    )
-    # NetKet is handed our samples: (chains, 1, sites).
-    state._samples = jnp.asarray(spins.T, state.samples.dtype).reshape(-1, 1, sites)
-    driver = nk.driver.VMC_SR(
-        netket_operator(HAMILTONIAN),
-        nk.optimizer.Sgd(1.0),
-        diag_shift=SHIFT,
-        variational_state=state,
-        use_ntk=False,
-        mode="real",
-    )
-    state.reset = lambda: None
-    energy, update = driver.compute_loss_and_update()
-    return np.asarray(update["live"]), float(energy.mean.real)
+def expected_update(weights, indices, spins):
+    return netket_update(netket_operator(HAMILTONIAN), weights, indices, spins, SHIFT)
 
 
 def ours(engine, weights, indices, spins, dtype=jnp.float64):
@@ -80,7 +57,7 @@ def test_one_step_equals_netkets_on_the_same_samples(live, samples, engine):
     """
     indices, weights = network_of(live)
     spins = np.asarray(random_spins(jax.random.key(3), 9, samples))
-    expected, expected_energy = netket_update(weights, indices, spins)
+    expected, expected_energy = expected_update(weights, indices, spins)
     update, energy = ours(engine, weights, indices, spins)
     assert energy == pytest.approx(expected_energy, rel=1e-12)
     assert np.linalg.norm(update - expected) <= 1e-10 * np.linalg.norm(expected)
@@ -119,6 +96,97 @@ def test_a_training_step_moves_the_weights_by_the_learning_rate_times_netkets_di
     state, _ = train(jax.random.key(4), problem, layout, state, 1, 1, dtype=jnp.dtype(dtype))
     after = np.asarray(state.weights)
     after = after.ravel()[indices] if in_rows else after[:live]
-    expected = 8e-3 * netket_update(weights, indices, np.asarray(state.spins))[0]
+    expected = 8e-3 * expected_update(weights, indices, np.asarray(state.spins))[0]
     moved = weights.ravel()[indices] - after
     assert np.linalg.norm(moved - expected) <= tolerance * np.linalg.norm(expected)
+
+
+def test_a_small_shift_on_a_trained_dense_network_leaves_the_mixed_direction_the_float64_one():
+    """L = 4 with 1024 samples and the paper's shift of 1e-4: most samples are alike, few directions large."""
+    shape, form = (16, 128), flip_form(TransverseFieldIsing(side=4, field=3.04438))
+    layout = jax.tree.map(jnp.asarray, choose_layout(shape, np.arange(2048), 1024, compiled=True))
+    problem = Problem(jax.tree.map(jnp.asarray, form), jnp.float64(8e-3), jnp.float64(1e-4))
+    weights = 0.01 * jax.random.normal(jax.random.key(0), shape)
+    state = TrainingState(weights, random_spins(jax.random.key(1), 16, 1024), jnp.int32(0))
+    state, records = train(jax.random.key(2), problem, layout, state, 1, 60)
+    # It did learn: the ground state has −50.858, and the start −48.4.
+    assert -50.95 < float(records.energy[59]) < -50.75
+
+    @jax.jit
+    def directions(weights, spins):
+        chains, log_ratios, _ = sweep(None, spins.astype(float), weights, layout, problem.form.flip_sites)
+        energies = local_energies(problem.form, chains.spins, log_ratios)
+        kernel = _centred(gram_blocks(chains, layout))
+        return kernel, *(
+            update_in_samples(chains, energies, layout, 1e-4, dtype) for dtype in ("float32", "float64")
+        )
+
+    kernel, mixed, pure = directions(state.weights, state.spins)
+    upper = np.concatenate([np.pad(block, ((0, 0), (1024 - block.shape[1], 0))) for block in kernel])
+    eigenvalues = np.linalg.eigvalsh(upper, UPLO="U")
+    # Centred, it has one direction of no length at least; the shift is all that it has there.
+    assert abs(eigenvalues[0]) < 1e-9 and eigenvalues[-1] / 1e-4 > 1e5
+    assert np.linalg.norm(mixed - pure) <= 1e-9 * np.linalg.norm(pure)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_unit_at_exactly_zero_has_slope_zero_and_not_one_half(engine):
+    """θ = w (s_0 − s_1) is exactly 0 in half of the samples; another unit has no live weight at all."""
+    weights = np.zeros((4, 5))
+    weights[0, 0], weights[1, 0] = 0.5, -0.5
+    weights[:, 1], weights[2:, 3] = [0.3, -0.2, 0.7, 0.4], [0.6, 0.1]
+    indices = np.flatnonzero(weights)
+    operator = nk.operator.Ising(nk.hilbert.Spin(0.5, 4), nk.graph.Grid([2, 2], pbc=False), h=2.0, J=-1.0)
+    form = jax.tree.map(jnp.asarray, compile_flip_form(operator))
+    spins = random_spins(jax.random.key(5), 4, 60).astype(float)
+    layout, values = laid_out(engine, weights, indices)
+    chains, log_ratios, _ = sweep(None, spins, values, layout, form.flip_sites)
+    energies = local_energies(form, spins, log_ratios)
+    update = update_in_samples if isinstance(layout, RowLayout) else update_in_parameters
+    update = live_values(update(chains, energies, layout, SHIFT, jnp.float64), layout, indices)
+
+    def direction(relu):
+        """By the definition, with the Jacobian of autodiff."""
+
+        def log_psi(live, row):
+            full = jnp.zeros(20).at[indices].set(live).reshape(4, 5)
+            return relu(row @ full).sum()
+
+        live = jnp.asarray(weights.ravel()[indices])
+        jacobian = np.asarray(jax.vmap(lambda row: jax.grad(log_psi)(live, row))(spins.T))
+        centred = jacobian - jacobian.mean(0)
+        metric = centred.T @ centred / 60 + SHIFT * np.eye(len(indices))
+        forces = 2 * (np.asarray(energies) - energies.mean()) / 60
+        return np.linalg.solve(metric, jacobian.T @ forces), jacobian
+
+    theta = weights.T @ np.asarray(spins)
+    assert 15 < (theta[0] == 0).sum() < 45
+    expected, jacobian = direction(jax.nn.relu)
+    assert np.linalg.norm(update - expected) <= 1e-10 * np.linalg.norm(expected)
+    half, other_jacobian = direction(lambda theta: jnp.maximum(theta, 0))
+    assert np.linalg.norm(half - expected) > 0.01 * np.linalg.norm(expected)
+    if isinstance(layout, RowLayout):
+        gram = np.asarray(gram_blocks(chains, layout)[0])
+        np.testing.assert_array_equal(gram, jacobian @ jacobian.T)
+        assert not np.array_equal(gram, other_jacobian @ other_jacobian.T)
+
+
+def test_counts_are_exact_where_float32_would_round():
+    """2²⁴ + 1 is no float32; sums of such counts over the samples are beyond int32 as well."""
+    items = 200
+    bits = np.random.default_rng(0).integers(0, 2**32, (8, items), dtype=np.uint32)
+    start = upper_blocks(jnp.full((items, items), 1 << 24, jnp.int32))
+    blocks = count_pairs(lambda own, other: own[0] & other[0], (jnp.asarray(bits),), 1, start)
+    booleans = ((bits[:, None, :] >> np.arange(32, dtype=np.uint32)[None, :, None]) & 1).reshape(256, items)
+    expected = (1 << 24) + booleans.T.astype(np.int64) @ booleans
+    for first, block in zip((0, 128), blocks, strict=True):
+        np.testing.assert_array_equal(block, expected[first : first + 128, first:])
+    assert (expected.astype(np.float32).astype(np.int64) != expected).any()
+
+    large = expected + (1 << 27)
+    assert large.sum(0).max() > 2**31
+    mean = large.mean(0)
+    centred = (large - mean[None] - mean[:, None] + mean.mean()) / items
+    for first, block in zip((0, 128), _centred(upper_blocks(jnp.asarray(large, jnp.int32))), strict=True):
+        # Numbers of 1e8 have 1e-8 left in float64, and are divided by the samples.
+        np.testing.assert_allclose(block, centred[first : first + 128, first:], rtol=0, atol=1e-8)

@@ -15,7 +15,7 @@ from nqs.config import (
     TransverseFieldIsing,
 )
 from nqs.pruning import prune_by_magnitude
-from nqs.tasks import Task
+from nqs.tasks import LiveWeights, Task
 
 MEASUREMENT = Measurement(sweeps=6, equilibration_sweeps=4)
 LONG = 1e9
@@ -161,3 +161,114 @@ def test_the_record_thins_by_the_stated_rule(history):
     _, outcomes = history
     expected = [*range(1, 101), 110, 120, 130]
     np.testing.assert_array_equal(outcomes[0].steps_rows["step"], expected)
+
+
+def member_run(number, steps=12, learning_rate=(8e-3, 4e-3, 6e-3)):
+    """Dense runs of one program shape: field, rate, shift and replicate are each their own."""
+    return DenseRun(
+        hamiltonian=TransverseFieldIsing(side=3, field=(3.04438, 2.0, 4.0)[number]),
+        network=FeedForward(width_per_spin=2),
+        training=Training(
+            samples=64, learning_rate=learning_rate[number], diagonal_shift=(1e-4, 1e-3, 1e-2)[number]
+        ),
+        steps=steps,
+        replicate=number,
+    )
+
+
+def dense_tasks(steps=12, **settings):
+    return [Task(member_run(number, steps, **settings), 0, MEASUREMENT) for number in range(3)]
+
+
+def ticket_tasks():
+    """Tickets of 55 weights, solved in parameters: two of one mask beside a random one."""
+    dense = DenseRun(
+        hamiltonian=TransverseFieldIsing(side=3, field=3.04438),
+        network=FeedForward(width_per_spin=2),
+        training=Training(samples=101),
+        steps=130,
+        replicate=0,
+    )
+    generator = np.random.default_rng(0)
+    mask = np.sort(generator.choice(162, 55, replace=False)).astype(np.int32)
+    masked = {"hidden": LiveWeights((9, 18), mask, generator.normal(size=55))}
+    return [
+        Task(
+            TicketRun(parent=trajectory_of(dense), level=3, variant=variant, steps=12, replicate=replicate),
+            3,
+            MEASUREMENT,
+            masked=masked,
+        )
+        for variant, replicate in (("init_imp", 0), ("init_rand", 0), ("init_imp", 1))
+    ]
+
+
+@pytest.mark.parametrize("tasks", [dense_tasks, ticket_tasks], ids=["dense", "tickets"])
+def test_runs_trained_as_one_batch_go_as_they_go_alone(tasks):
+    tasks = tasks()
+    together = runs.advance_batch(tasks, LONG)
+    for task, outcome in zip(tasks, together, strict=True):
+        alone = runs.advance(task, LONG)
+        assert outcome.run_id == alone.run_id == task.run.run_id
+        assert outcome.finished and outcome.diverged is None
+        np.testing.assert_array_equal(outcome.weights["hidden"].indices, alone.weights["hidden"].indices)
+        # float32 rounding of energies, 1e-7, over a few steps, times what the small shift makes of it.
+        for name in ("energy", "update_norm"):
+            np.testing.assert_allclose(outcome.steps_rows[name], alone.steps_rows[name], rtol=1e-4)
+        start = runs._starting_network(task, (9, 18))[1]
+        moved = alone.weights["hidden"].values - start
+        apart = outcome.weights["hidden"].values - alone.weights["hidden"].values
+        assert np.linalg.norm(apart) <= 1e-3 * np.linalg.norm(moved)
+        assert outcome.state["energy"] == pytest.approx(alone.state["energy"], rel=1e-6)
+    energies = {outcome.steps_rows["energy"][-1] for outcome in together}
+    assert len(energies) == 3
+
+
+def test_a_batch_cut_in_pieces_equals_an_undisturbed_one_bit_for_bit():
+    tasks = dense_tasks(steps=130)
+    whole = runs.advance_batch(tasks, LONG)
+    pieces = runs.advance_batch(tasks, 0)
+    assert [outcome.step for outcome in pieces] == [100] * 3
+    rest = [
+        Task(task.run, 0, MEASUREMENT, checkpoint=piece.checkpoint)
+        for task, piece in zip(tasks, pieces, strict=True)
+    ]
+    for resumed, undisturbed in zip(runs.advance_batch(rest, LONG), whole, strict=True):
+        equal(resumed, undisturbed)
+
+
+def test_a_run_that_diverges_says_so_and_changes_no_bit_of_its_companions():
+    """130 steps: the others also go through a stretch that it takes no part in."""
+    usual = runs.advance_batch(dense_tasks(steps=130), LONG)
+    tasks = dense_tasks(steps=130, learning_rate=(8e-3, 1e300, 6e-3))
+    outcomes = runs.advance_batch(tasks, LONG)
+    assert not outcomes[1].finished and outcomes[1].state is None
+    assert "at step" in outcomes[1].diverged and "of level 0" in outcomes[1].diverged
+    assert outcomes[1].step <= 3
+    for number in (0, 2):
+        assert outcomes[number].finished and outcomes[number].diverged is None
+        equal(outcomes[number], usual[number])
+
+
+def test_runs_that_are_at_different_steps_each_end_at_their_last():
+    """One is resumed a hundred steps further on than its companions."""
+    tasks = dense_tasks(steps=105)
+    ahead = runs.advance(tasks[1], 0)
+    assert ahead.step == 100
+    tasks[1] = Task(tasks[1].run, 0, MEASUREMENT, checkpoint=ahead.checkpoint)
+    outcomes = runs.advance_batch(tasks, LONG)
+    alone = runs.advance(tasks[1], LONG)
+    for outcome in outcomes:
+        assert outcome.finished and outcome.step == 105
+        np.testing.assert_array_equal(outcome.steps_rows["step"], [*range(1, 101), 105])
+    for name in ("energy", "update_norm"):
+        np.testing.assert_array_equal(
+            outcomes[1].steps_rows[name][:100], alone.steps_rows[name][:100], err_msg=name
+        )
+        # Five steps of float32 rounding apart, as above.
+        np.testing.assert_allclose(outcomes[1].steps_rows[name], alone.steps_rows[name], rtol=1e-4)
+    # Its companions started at step 1, as they do without it.
+    for number in (0, 2):
+        first = runs.advance(dense_tasks(steps=105)[number], 0).checkpoint
+        expected = runs._load(first).records["energy"][:5]
+        np.testing.assert_allclose(outcomes[number].steps_rows["energy"][:5], expected, rtol=1e-4)

@@ -136,3 +136,11 @@ def test_a_users_own_xla_flags_are_kept(monkeypatch):
     assert flags[0] == "--xla_dump_to=there"
     monkeypatch.setenv("XLA_FLAGS", " ".join(flags))
     assert slot_environment(Slot(0))["XLA_FLAGS"].split() == flags
+
+
+def test_a_gpu_slot_asks_for_full_float32_products(tmp_path, monkeypatch):
+    """The default there is TF32, with three digits of θ = W s."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    gpu, cpu = slot_environment(Slot(0, threads=0)), slot_environment(Slot(0))
+    assert gpu["JAX_DEFAULT_MATMUL_PRECISION"] == "highest"
+    assert (gpu.get("JAX_PLATFORMS"), cpu["JAX_PLATFORMS"]) == (None, "cpu")
