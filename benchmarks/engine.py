@@ -113,17 +113,17 @@ def netket_tuned(side: int, weights: str = "float64", on_the_fly: bool = True) -
     return _netket_timer(driver, max(2, 200 // side**2))
 
 
-def netket_as_in_the_paper(side: int) -> Callable[[], float]:
-    """Seconds of a step of NetKet with 16 chains, 5 discarded sweeps and SR by conjugate gradients."""
+def netket_conjugate_gradients(side: int, chains: int, discarded: int) -> Callable[[], float]:
+    """Seconds of a step of NetKet with SR by conjugate gradients, to their default tolerance."""
     import netket as nk
 
     operator, graph = _netket_ising(side)
-    sampler = nk.sampler.MetropolisLocal(operator.hilbert, n_chains=16, sweep_size=graph.n_nodes)
+    sampler = nk.sampler.MetropolisLocal(operator.hilbert, n_chains=chains, sweep_size=graph.n_nodes)
     state = nk.vqs.MCState(
         sampler,
         _netket_module(side, "float64"),
         n_samples=SAMPLES,
-        n_discard_per_chain=5,
+        n_discard_per_chain=discarded,
         seed=1,
         variables=_netket_variables(side, "float64"),
     )
