@@ -279,8 +279,11 @@ def all_rows(side: int) -> list[Row]:
     sites = side**2
     rows = [
         Row(
-            "B0: NetKet, the paper's configuration", netket_as_in_the_paper(side), _effective_of_chains(side)
+            "B0: NetKet, the paper's configuration",
+            netket_conjugate_gradients(side, chains=16, discarded=5),
+            _effective_of_chains(side),
         ),
+        Row("NetKet, B2's chains, SR by conjugate gradients", netket_conjugate_gradients(side, SAMPLES, 0)),
         Row("NetKet, tuned, Jacobian kept", netket_tuned(side, on_the_fly=False), baseline=True),
         Row("NetKet, tuned, on the fly", netket_tuned(side), baseline=True),
         Row("NetKet, tuned, on the fly, float32 weights", netket_tuned(side, "float32")),
