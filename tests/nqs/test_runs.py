@@ -267,6 +267,10 @@ def test_runs_that_are_at_different_steps_each_end_at_their_last():
         )
         # Five steps of float32 rounding apart, as above.
         np.testing.assert_allclose(outcomes[1].steps_rows[name], alone.steps_rows[name], rtol=1e-4)
+    # And it made these five alone, though its companions made a hundred in the same call.
+    final, expected = (outcome.weights["hidden"].values for outcome in (outcomes[1], alone))
+    moved = np.linalg.norm(expected - runs._load(ahead.checkpoint).weights)
+    assert np.linalg.norm(final - expected) <= 1e-2 * moved
     # Its companions started at step 1, as they do without it.
     for number in (0, 2):
         first = runs.advance(dense_tasks(steps=105)[number], 0).checkpoint
