@@ -37,7 +37,7 @@ LAYER = "hidden"  # the one prunable layer of a feed-forward network
 
 # Sweeps without update where the chains start out of equilibrium: after a rewind they stand where
 # the level before left them; a ticket's stand anywhere.
-REWIND_SWEEPS = 20
+REWIND_SWEEPS = 30
 FRESH_SWEEPS = 100
 
 # Every random number of a run is drawn from its seed, its level and one of these purposes.
