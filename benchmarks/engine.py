@@ -30,7 +30,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.machine import bind_to_cores, describe_machine
+from benchmarks.machine import bind_to_cores, describe_machine, peak_memory_gib
 
 SAMPLES, FIELD, RATE, SHIFT = 1024, 3.04438, 8e-3, 1e-4
 WEIGHTS_PER_SPIN = (32, 16, 8, 4, 1)
@@ -437,13 +437,11 @@ def _print_memory(sides: list[int]) -> None:
 
 
 def _print_own_memory(side: int, what: str) -> None:
-    import resource
-
     if what == "netket":
         netket_tuned(side)()
     else:
         our_step(side, 8 * side**4 if what == "dense" else 4 * side**2)()
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2)
+    print(peak_memory_gib())
 
 
 if __name__ == "__main__":

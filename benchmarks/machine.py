@@ -29,6 +29,14 @@ def describe_machine() -> str:
     )
 
 
+def peak_memory_gib() -> float:
+    """Most memory that this process has held; not what its parent held when it was started."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024**2
+    raise OSError("this system does not say how much memory the process has held")
+
+
 def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import argparse
 import math
-import resource
 import time
 from pathlib import Path
 
-from benchmarks.machine import bind_to_cores, describe_machine
+from benchmarks.machine import bind_to_cores, describe_machine, peak_memory_gib
 
 SWEEP = Path(__file__).resolve().parent.parent / "sweeps" / "finite_size.py"
 
@@ -77,11 +76,10 @@ def run(trajectory) -> None:
         _print_level(outcomes[-1])
     seconds = time.perf_counter() - started
     steps = sum(outcome.steps for outcome in outcomes)
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
     print(
         f"\n{trajectory.dense.hamiltonian.label}: {steps} steps and {len(outcomes)} measurements in "
         f"{seconds / 60:.1f} minutes, {1e3 * seconds / steps:.2f} ms a step with everything; peak memory "
-        f"{memory:.2f} GiB; {len(compiled)} compilations took {sum(compiled):.0f} s"
+        f"{peak_memory_gib():.2f} GiB; {len(compiled)} compilations took {sum(compiled):.0f} s"
     )
 
 
