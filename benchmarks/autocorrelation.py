@@ -22,27 +22,29 @@ THINNINGS = (1, 2, 4)
 OBSERVABLES = ("energy", "abs m", "m")
 
 
-def _today(key: Array, sites: int, chains: int) -> Proposals:
+def _engine(key: Array, sites: int, chains: int) -> Proposals:
     return draw_proposals(key, sites, chains, jnp.float32)
 
 
 def _without_sign(key, sites, chains):
-    return _today(key, sites, chains)._replace(signs=jnp.full(chains, jnp.inf, jnp.float32))
+    return _engine(key, sites, chains)._replace(signs=jnp.full(chains, jnp.inf, jnp.float32))
 
 
-def _permuted(key, sites, chains):
-    order = jax.random.permutation(jax.random.fold_in(key, 1), sites).astype(jnp.int32)
-    return _today(key, sites, chains)._replace(sites=order[:, None])
+def _random_site(key, sites, chains):
+    """The same random site for all chains, some of them twice in a sweep, some never."""
+    chosen = jax.random.randint(jax.random.fold_in(key, 1), (sites, 1), 0, sites, jnp.int32)
+    return _engine(key, sites, chains)._replace(sites=chosen)
 
 
-def _heat_bath(key, sites, chains):
-    """Accepted with chance π(s') / (π(s) + π(s')): a logistic threshold where Metropolis has log u."""
-    thresholds = jax.random.logistic(jax.random.fold_in(key, 2), (sites, chains), jnp.float32)
-    return _today(key, sites, chains)._replace(thresholds=thresholds)
+def _metropolis(key, sites, chains):
+    """Accepted with chance min(1, π(s') / π(s)): log u where the heat bath has a logistic number."""
+    # log u is −Exponential; the log of a float32 uniform would be −∞ once in 8 million.
+    thresholds = -jax.random.exponential(jax.random.fold_in(key, 2), (sites, chains), jnp.float32)
+    return _engine(key, sites, chains)._replace(thresholds=thresholds)
 
 
-def _permuted_heat_bath(key, sites, chains):
-    return _heat_bath(key, sites, chains)._replace(sites=_permuted(key, sites, chains).sites)
+def _random_site_metropolis(key, sites, chains):
+    return _metropolis(key, sites, chains)._replace(sites=_random_site(key, sites, chains).sites)
 
 
 def _shared(draw: Callable[..., Proposals]):
@@ -53,9 +55,9 @@ def _shared(draw: Callable[..., Proposals]):
 
 
 def _own_sites(key, spins, weights, _):
-    """Every chain tries its own random site: rows of W are gathered for each chain."""
+    """Metropolis at a random site of each chain's own: rows of W are gathered for each chain."""
     for_sites, for_rest = jax.random.split(key)
-    drawn = _today(for_rest, *spins.shape)
+    drawn = _metropolis(for_rest, *spins.shape)
     sites = jax.random.randint(for_sites, spins.shape, 0, len(spins))
     chains = jnp.arange(spins.shape[1])
 
@@ -72,12 +74,12 @@ def _own_sites(key, spins, weights, _):
 
 
 MOVES = {
-    "shared random site, sign (the engine)": _shared(_today),
+    "permutation by heat bath, sign (the engine)": _shared(_engine),
     "the same without the sign": _shared(_without_sign),
-    "each chain its own random site, sign": _own_sites,
-    "random permutation, sign": _shared(_permuted),
-    "shared random site by heat bath, sign": _shared(_heat_bath),
-    "random permutation by heat bath, sign": _shared(_permuted_heat_bath),
+    "permutation by Metropolis, sign": _shared(_metropolis),
+    "shared random site by heat bath, sign": _shared(_random_site),
+    "shared random site by Metropolis, sign": _shared(_random_site_metropolis),
+    "each chain its own random site by Metropolis, sign": _own_sites,
 }
 ENGINE = next(iter(MOVES))
 

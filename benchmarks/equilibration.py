@@ -76,8 +76,8 @@ def exact_deviations(change: Change, heat_bath: bool) -> np.ndarray:
     """The worst bias of E, |Σσz|, (Σσz)², in errors of GROUPS · SAMPLES samples: (sequences, sweeps + 1).
 
     All chains of a step try the same sites, so each of SEQUENCES random ones has a bias of its own; averaged
-    over sequences it would be smaller. The engine's sites are drawn one by one and accepted by Metropolis; by
-    heat bath each sweep has all sites, in random order.
+    over sequences it would be smaller. The engine's sweep has all sites, in random order, by heat bath; to
+    compare, Metropolis at sites that are drawn one by one.
     """
     after = change.after
     chain = ExactChain(after.weights, heat_bath)
@@ -109,13 +109,13 @@ def print_exact(trajectories: list[list[Network]]) -> None:
         f"\nBias of the chains' mean after so many sweeps, exactly: the worst of E, abs(Σσz), (Σσz)² and of "
         f"{SEQUENCES} random sequences of sites, in standard errors of {GROUPS} × {SAMPLES} samples (a training "
         f"step's error is {GROUPS**0.5:g} times as large). Then sweeps until it is below 1, and the "
-        "same for a random permutation of sites by heat bath.\n"
+        "same for Metropolis at random sites.\n"
     )
-    _print_head("| below 1 after | heat bath |")
+    _print_head("| below 1 after | Metropolis |")
     for levels in trajectories:
         for change in changes(levels):
-            worst = exact_deviations(change, heat_bath=False).max(0)
-            other = exact_deviations(change, heat_bath=True).max(0)
+            worst = exact_deviations(change, heat_bath=True).max(0)
+            other = exact_deviations(change, heat_bath=False).max(0)
             row = _row(change, worst[list(COUNTS)])
             print(f"| {row} | {_below_one_after(worst)} | {_below_one_after(other)} |", flush=True)
 

@@ -268,7 +268,7 @@ def sweep_and_ratios(
     signs: Array,
     flips: Array,
 ) -> tuple[Array, Array, Array, Array]:
-    """One Metropolis sweep of all chains, the draw of their overall signs, then the ratios of all flips.
+    """One sweep of all chains, the draw of their overall signs, then the ratios of all flips.
 
     Args:
         spins: (sites, chains) ±1, of the weights' type.

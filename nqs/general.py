@@ -335,8 +335,8 @@ def sweep(
 ) -> tuple[Array, Array, Array]:
     """One sweep: N proposals of single flips, N + 2 forwards of all chains in all.
 
-    Keys and numbers are used as in `nqs.sampling`: all chains try the same random site, and each draws
-    its overall sign by heat bath at the end.
+    Keys and numbers are used as in `nqs.sampling`: all chains try the sites in the same random order, and
+    each draws its overall sign at the end.
 
     Args:
         rows: (chains, sites) ±1.

@@ -1,9 +1,10 @@
-"""Metropolis chains of |ψ|², one persistent chain a sample, with the chain axis as the vector axis.
+"""Markov chains of |ψ|², one persistent chain a sample, with the chain axis as the vector axis.
 
-A sweep is N proposals of single flips and one draw of the overall sign. All chains try the same random
-site in a proposal: each single-site kernel keeps |ψ|², so, given any site sequence, independent
-stationary chains stay independent and stationary. A random site, not a fixed order: with a fixed order
-Metropolis acceptance is not ergodic where everything is accepted.
+A sweep draws every spin once, in an order that is random and the same for all chains, and then the overall
+sign. Each draw is by heat bath: the flipped configuration s' is taken with chance π(s') / (π(s) + π(s')),
+π = |ψ|². Every such draw keeps π, so, given any order, independent stationary chains stay independent and
+stationary. Not Metropolis: where it accepts everything, a sweep turns s into −s and nothing else, and with
+random sites all chains flip a nearly free spin together, so that its bias changes sign and hardly shrinks.
 """
 
 from __future__ import annotations
@@ -53,8 +54,9 @@ class Proposals(NamedTuple):
 
     Attributes:
         sites: (proposals, width) int32, the spins that each proposal flips.
-        thresholds: (proposals, chains), a proposal is accepted where this is below 2 Δ log ψ.
-        signs: (chains,) logistic numbers, log(u / (1 − u)) of a uniform u, that draw the overall signs.
+        thresholds: (proposals, chains) logistic numbers, log(u / (1 − u)) of a uniform u; a proposal is
+            accepted where this is below 2 Δ log ψ.
+        signs: (chains,) the same, for the overall signs.
     """
 
     sites: Array
@@ -73,14 +75,22 @@ def amplitude(theta: Array, activation: str = "relu") -> Array:
 
 
 def draw_proposals(key: Array, sites: int, chains: int, dtype) -> Proposals:
-    """The random numbers of a sweep of single flips."""
-    for_sites, for_thresholds, for_flip = jax.random.split(key, 3)
+    """The random numbers of a sweep of single flips: each site once, in random order."""
+    for_order, for_thresholds, for_signs = jax.random.split(key, 3)
     return Proposals(
-        jax.random.randint(for_sites, (sites, 1), 0, sites, jnp.int32),
-        # log u is −Exponential; the log of a float32 uniform would be −∞ once in 8 million.
-        -jax.random.exponential(for_thresholds, (sites, chains), dtype),
-        jax.random.logistic(for_flip, (chains,), dtype),
+        jax.random.permutation(for_order, jnp.arange(sites, dtype=jnp.int32))[:, None],
+        logistic(for_thresholds, (sites, chains), dtype),
+        logistic(for_signs, (chains,), dtype),
     )
+
+
+def logistic(key: Array, shape: tuple[int, ...], dtype) -> Array:
+    """log(u / (1 − u)) of uniform u: below 2 Δ log ψ with the chance of heat bath.
+
+    A float32 uniform is 0 once in 8 million draws. It stands for all values below 2⁻²³, not for a number
+    that accepts anything: one chain sent where |ψ|² vanishes has a local energy that ruins its step.
+    """
+    return jnp.maximum(jax.random.logistic(key, shape, dtype), -16)
 
 
 def sweep(
@@ -233,7 +243,7 @@ def draw_signs(chains: Chains, thresholds: Array) -> Chains:
     sign would alternate from sweep to sweep instead of being drawn anew.
 
     Args:
-        thresholds: (chains,) logistic numbers, log(u / (1 − u)) of a uniform u.
+        thresholds: (chains,) logistic numbers.
     """
     sign = jnp.where(thresholds < -2 * chains.theta.sum(0), -1, 1).astype(chains.theta.dtype)
     return Chains(chains.spins * sign, chains.theta * sign)

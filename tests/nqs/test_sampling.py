@@ -12,6 +12,7 @@ from nqs.sampling import (
     draw_proposals,
     draw_signs,
     equilibrate,
+    logistic,
     random_spins,
     sweep,
 )
@@ -107,7 +108,7 @@ def test_proposals_of_several_spins_keep_psi_squared(engine):
     signs = jnp.full(40_000, jnp.inf, jnp.float32)  # the overall sign stays
     after = spins
     for number in range(12):
-        thresholds = -jax.random.exponential(jax.random.key(number), (4, 40_000), jnp.float32)
+        thresholds = logistic(jax.random.key(number), (4, 40_000), jnp.float32)
         after = sweep(Proposals(pairs, thresholds, signs), after, values, layout).chains.spins
     assert 0.03 < float((after != spins).mean())
     counts = np.bincount((1 << np.arange(6)) @ (np.asarray(after) < 0), minlength=64)
@@ -119,7 +120,7 @@ def test_the_overall_sign_is_drawn_with_the_weights_of_both_configurations():
     """From one configuration s, −s is taken with chance ψ(−s)² / (ψ(s)² + ψ(−s)²)."""
     _, weights = sparse_network(scale=0.07)
     spins = jnp.ones((6, 20_000))
-    flipped = draw_signs(Chains(spins, weights.T @ spins), jax.random.logistic(jax.random.key(0), (20_000,)))
+    flipped = draw_signs(Chains(spins, weights.T @ spins), logistic(jax.random.key(0), (20_000,), float))
     psi = relu_state(weights)
     expected = psi[-1] ** 2 / (psi[-1] ** 2 + psi[0] ** 2)
     assert 0.05 < min(expected, 1 - expected) < 0.4
@@ -146,11 +147,21 @@ def test_single_flips_alone_keep_the_sign_of_a_ferromagnet(engine):
     assert 1 < weakest < 9
 
 
-def test_a_threshold_of_infinite_negative_log_would_accept_anything():
-    """Thresholds come from −Exponential, which is finite; a float32 uniform is 0 once in 8 million."""
-    thresholds = draw_proposals(jax.random.key(0), 500, 20_000, jnp.float32).thresholds
-    assert float(thresholds.min()) > -40 and bool(jnp.isfinite(thresholds).all())
-    assert float(thresholds.max()) <= 0
+def test_thresholds_are_logistic_and_none_accepts_everything():
+    """A float32 uniform is 0 once in 8 million, and its logistic number −87 would be below any Δ log ψ."""
+    thresholds = np.asarray(logistic(jax.random.key(0), (1 << 25,), jnp.float32))
+    assert thresholds.min() == -16 and np.isfinite(thresholds).all()
+    for at in (-9.0, -2.0, 0.5, 3.0):
+        chance = 1 / (1 + np.exp(-at))
+        error = np.sqrt(chance * (1 - chance) / len(thresholds))
+        assert abs((thresholds < at).mean() - chance) < 4 * error
+
+
+def test_a_sweep_tries_each_site_once_in_an_order_of_its_own():
+    orders = [draw_proposals(jax.random.key(seed), 9, 2, jnp.float32).sites[:, 0] for seed in range(2)]
+    for order in orders:
+        assert sorted(order.tolist()) == list(range(9))
+    assert orders[0].tolist() != orders[1].tolist()
 
 
 def test_not_a_number_is_not_taken_for_one_by_the_compiled_loops():
