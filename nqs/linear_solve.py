@@ -7,6 +7,8 @@ condition numbers of SR; as the preconditioner of conjugate gradients it needs a
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -20,18 +22,6 @@ BLOCK = 128
 TOLERANCE, MOST_ITERATIONS = 1e-11, 40
 # Below this size a float64 factorisation is as fast as a float32 one with its refinement.
 DIRECT_SIZE = 256
-
-
-class Upper(NamedTuple):
-    """A symmetric matrix by the block rows of its upper half.
-
-    Attributes:
-        diagonal: blocks on the diagonal, each symmetric.
-        rest: what is right of each.
-    """
-
-    diagonal: list[Array]
-    rest: list[Array]
 
 
 class Factor(NamedTuple):
@@ -51,20 +41,25 @@ def upper_blocks(matrix: Array) -> list[Array]:
     return [matrix[first : first + BLOCK, first:] for first in range(0, len(matrix), BLOCK)]
 
 
-def _split(blocks: list[Array], shift: Array) -> Upper:
-    """The block rows with the shift added to the diagonal."""
-    heights = [block.shape[0] for block in blocks]
+def _split(blocks: list[Array], shift: Array) -> tuple[list[Array], list[Array]]:
+    """The blocks on the diagonal of A + shift, and what is right of each."""
+    heights = [len(block) for block in blocks]
     diagonal = [
-        block[:, :height] + shift * jnp.eye(height) for block, height in zip(blocks, heights, strict=True)
+        block[:, :height] + shift * jnp.eye(height, dtype=block.dtype)
+        for block, height in zip(blocks, heights, strict=True)
     ]
-    return Upper(diagonal, [block[:, height:] for block, height in zip(blocks, heights, strict=True)])
+    return diagonal, [block[:, height:] for block, height in zip(blocks, heights, strict=True)]
 
 
-def factorise(matrix: Upper) -> Factor:
-    """Cholesky factor, in the matrix's type; NaN where it has none."""
+def factorise(blocks: list[Array], shift: Array) -> Factor:
+    """Cholesky factor of A + shift, in the blocks' type; NaN where it has none.
+
+    Args:
+        blocks: block rows of the upper half of A, see `upper_blocks`.
+    """
     inverses, done = [], []
-    for diagonal, rest in zip(*matrix, strict=True):
-        height, width = diagonal.shape[0], rest.shape[1]
+    for diagonal, rest in zip(*_split(blocks, shift), strict=True):
+        height, width = rest.shape
         if done:
             above = jnp.concatenate([row[:, row.shape[1] - width - height :] for row in done])
             own = above[:, :height].T
@@ -93,16 +88,15 @@ def substitute(factor: Factor, right: Array) -> Array:
     return solved
 
 
-def multiply(matrix: Upper, vector: Array) -> Array:
-    """The matrix times a vector."""
-    result, first = jnp.zeros_like(vector), 0
-    for diagonal, rest in zip(*matrix, strict=True):
-        last = first + len(diagonal)
-        own, others = vector[first:last], vector[last:]
-        result = result.at[first:last].add(diagonal @ own + rest @ others)
-        result = result.at[last:].add(own @ rest)
-        first = last
-    return result
+def multiply(diagonal: list[Array], rest: list[Array], vector: Array) -> Array:
+    """A times a vector, of the blocks on A's diagonal and what is right of each."""
+    # What the rows above give to those below, by symmetry.
+    parts, given = [], jnp.zeros_like(vector)
+    for block, others in zip(diagonal, rest, strict=True):
+        own, vector = jnp.split(vector, [len(block)])
+        parts.append(given[: len(block)] + block @ own + others @ vector)
+        given = given[len(block) :] + own @ others
+    return jnp.concatenate(parts)
 
 
 def solve(blocks: list[Array], shift: Array, right: Array, dtype) -> Array:
@@ -120,9 +114,9 @@ def solve(blocks: list[Array], shift: Array, right: Array, dtype) -> Array:
 
     if jnp.dtype(dtype) == jnp.float64 or len(right) <= DIRECT_SIZE:
         return _direct(blocks, shift, right)
-    matrix = _split(blocks, shift)
-    factor = factorise(jax.tree.map(lambda block: block.astype(dtype), matrix))
-    solved, residual = _conjugate_gradients(matrix, factor, right)
+    factor = factorise([block.astype(dtype) for block in blocks], jnp.asarray(shift, dtype))
+    diagonal, rest = _split(blocks, shift)
+    solved, residual = _conjugate_gradients(partial(multiply, diagonal, rest), factor, right)
     return _again_where(~(residual <= TOLERANCE * jnp.linalg.norm(right)), blocks, shift, right, solved)
 
 
@@ -152,28 +146,30 @@ def _direct(blocks: list[Array], shift: Array, right: Array) -> Array:
     return jax.scipy.linalg.cho_solve((lower, True), right)
 
 
-def _conjugate_gradients(matrix: Upper, factor: Factor, right: Array) -> tuple[Array, Array]:
+def _conjugate_gradients(
+    multiplied: Callable[[Array], Array], factor: Factor, right: Array
+) -> tuple[Array, Array]:
     """x and the norm of its residual, by conjugate gradients with a rounded factor of the matrix."""
     target = TOLERANCE * jnp.linalg.norm(right)
 
-    def precondition(residual):
-        return substitute(factor, residual).astype(right.dtype)
-
     def step(carry):
         count, solved, residual, direction, product = carry
-        image = multiply(matrix, direction)
-        length = product / (direction @ image)
-        solved, residual = solved + length * direction, residual - length * image
-        correction = precondition(residual)
+        # The substitution stands here alone: a second one before the loop is 50 kernels more to compile.
+        correction = substitute(factor, residual).astype(right.dtype)
         new_product = residual @ correction
-        return count + 1, solved, residual, correction + new_product / product * direction, new_product
+        kept = jnp.where(count == 0, 0, new_product / product)
+        direction = correction + kept * direction
+        image = multiplied(direction)
+        length = new_product / (direction @ image)
+        return count + 1, solved + length * direction, residual - length * image, direction, new_product
 
     def unfinished(carry):
         count, _, residual, *_ = carry
         # NaN compares as false: a factor that failed ends here at once.
         return (count < MOST_ITERATIONS) & (jnp.linalg.norm(residual) > target)
 
-    first = precondition(right)
-    start = (0, jnp.zeros_like(right), right, first, right @ first)
-    _, solved, residual, *_ = jax.lax.while_loop(unfinished, step, start)
+    zeros = jnp.zeros_like(right)
+    _, solved, residual, *_ = jax.lax.while_loop(
+        unfinished, step, (0, zeros, right, zeros, jnp.ones((), right.dtype))
+    )
     return solved, jnp.linalg.norm(residual)

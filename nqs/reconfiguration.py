@@ -169,17 +169,15 @@ def _weighted_products(on: Array, degrees: Array) -> list[Array]:
 def _centred(blocks: list[Array]) -> list[Array]:
     """P K P / n with P = 1 − 1/n, float64: P on both sides removes the mean of O."""
     items = blocks[0].shape[1]
-    total = jnp.zeros(items)
+    totals, given = [], jnp.zeros(items, jnp.int64)
     for block in blocks:
-        first, size = items - block.shape[1], block.shape[0]
+        size = len(block)
         # A row's entries left of its diagonal block stand in the rows above, transposed.
-        total = total.at[first : first + size].add(block.sum(1, dtype=jnp.int64))
-        total = total.at[first + size :].add(block[:, size:].sum(0, dtype=jnp.int64))
-    mean = total / items
+        totals.append(given[:size] + block.sum(1, dtype=jnp.int64))
+        given = given[size:] + block[:, size:].sum(0, dtype=jnp.int64)
+    mean = jnp.concatenate(totals).astype(jnp.float64) / items
     half = mean - mean.mean() / 2
-    return [
-        (block - half[items - block.shape[1] :] - half[_rows(block, items), None]) / items for block in blocks
-    ]
+    return [(block - half[-block.shape[1] :] - half[_rows(block, items), None]) / items for block in blocks]
 
 
 def _rows(block: Array, items: int) -> slice:

@@ -37,8 +37,8 @@ LAYER = "hidden"  # the one prunable layer of a feed-forward network
 
 # Sweeps without update where the chains start out of equilibrium: after a rewind they stand where
 # the level before left them; a ticket's stand anywhere.
-REWIND_SWEEPS = 30
-FRESH_SWEEPS = 100
+REWIND_SWEEPS = 10
+FRESH_SWEEPS = 30
 
 # Every random number of a run is drawn from its seed, its level and one of these purposes.
 _INITIAL_WEIGHTS, _INITIAL_CHAINS, _EQUILIBRATION, _TRAINING, _MEASUREMENT, _MEASUREMENT_BEFORE = range(6)

@@ -76,12 +76,10 @@ def amplitude(theta: Array, activation: str = "relu") -> Array:
 
 def draw_proposals(key: Array, sites: int, chains: int, dtype) -> Proposals:
     """The random numbers of a sweep of single flips: each site once, in random order."""
-    for_order, for_thresholds, for_signs = jax.random.split(key, 3)
-    return Proposals(
-        jax.random.permutation(for_order, jnp.arange(sites, dtype=jnp.int32))[:, None],
-        logistic(for_thresholds, (sites, chains), dtype),
-        logistic(for_signs, (chains,), dtype),
-    )
+    for_order, for_thresholds = jax.random.split(key)
+    order = jax.random.permutation(for_order, jnp.arange(sites, dtype=jnp.int32))
+    thresholds = logistic(for_thresholds, (sites + 1, chains), dtype)
+    return Proposals(order[:, None], thresholds[:-1], thresholds[-1])
 
 
 def logistic(key: Array, shape: tuple[int, ...], dtype) -> Array:

@@ -1,5 +1,8 @@
 """The flip form against NetKet's matrices and against Kronecker products."""
 
+import subprocess
+import sys
+
 import netket as nk
 import numpy as np
 import pytest
@@ -21,11 +24,24 @@ def test_every_matrix_element_equals_the_kronecker_product(side, boundary):
     np.testing.assert_allclose(matrix_of(flip_form(hamiltonian), side**2), expected, atol=1e-12)
 
 
-def test_the_spectrum_equals_that_of_netkets_dense_operator():
-    """NetKet numbers configurations in another order, so spectra are compared, not entries."""
-    hamiltonian = TransverseFieldIsing(side=2, field=3.04438)
-    expected = np.linalg.eigvalsh(netket_operator(hamiltonian).to_dense())
-    np.testing.assert_allclose(np.linalg.eigvalsh(matrix_of(flip_form(hamiltonian), 4)), expected, atol=1e-11)
+@pytest.mark.parametrize("boundary", ["open", "periodic"])
+@pytest.mark.parametrize("side", [2, 3, 4, 7])
+def test_the_configs_own_flip_form_is_the_one_compiled_from_netkets_operator(side, boundary):
+    hamiltonian = TransverseFieldIsing(side=side, field=0.7, coupling=1.3, boundary=boundary)
+    own, compiled = flip_form(hamiltonian), compile_flip_form(netket_operator(hamiltonian))
+    for name, array, expected in zip(own._fields, own, compiled, strict=True):
+        assert array.dtype == expected.dtype, name
+        np.testing.assert_array_equal(array, expected, err_msg=name)
+
+
+def test_a_slot_does_not_import_netket_for_the_configs_own_hamiltonian():
+    """It would take 0.3 GiB of every slot's memory."""
+    code = (
+        "import sys; from nqs import config, hamiltonians, runs; "
+        "hamiltonians.flip_form(config.TransverseFieldIsing(side=3, field=1.0)); "
+        "assert 'netket' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize(
