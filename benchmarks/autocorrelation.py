@@ -12,6 +12,7 @@ from jax import Array
 
 from benchmarks.trained_networks import SAMPLES, Network, step_seconds, sweep_seconds
 from nqs.local_energies import local_energies
+from nqs.moves import single_flips
 from nqs.sampling import Chains, Proposals, amplitude, draw_proposals, draw_signs, equilibrate, sweep
 from nqs.statistics import autocorrelation_time
 
@@ -23,7 +24,7 @@ OBSERVABLES = ("energy", "abs m", "m")
 
 
 def _engine(key: Array, sites: int, chains: int) -> Proposals:
-    return draw_proposals(key, sites, chains, jnp.float32)
+    return draw_proposals(key, single_flips(sites), chains, jnp.float32)
 
 
 def _without_sign(key, sites, chains):
@@ -104,7 +105,7 @@ def series(network: Network, moves: str) -> list[dict[str, np.ndarray]]:
         for_start, for_records = jax.random.split(jax.random.key(1000 + seed))
         start = network.spins[:, seed * CHAINS : (seed + 1) * CHAINS]
         # The engine's own moves prepare all: what is compared is how fast a stationary chain forgets.
-        start = equilibrate(for_start, start, weights, network.rows, 20)
+        start = equilibrate(for_start, network.moves, start, weights, network.rows, 20)
         energies, totals = _records(for_records, network.form, start, weights, network.rows, moves)
         energies, totals = np.asarray(energies, float), np.asarray(totals, float)
         found.append({"energy": energies, "abs m": np.abs(totals), "m": totals})

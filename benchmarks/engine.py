@@ -205,6 +205,7 @@ def _arguments(side: int, indices: np.ndarray, start: tuple[np.ndarray, np.ndarr
     from nqs.config import FeedForward, TransverseFieldIsing
     from nqs.hamiltonians import flip_form
     from nqs.layouts import RowLayout, choose_layout
+    from nqs.moves import single_flips
     from nqs.networks import initial_weights
     from nqs.sampling import random_spins
     from nqs.training import Problem, TrainingState
@@ -220,7 +221,8 @@ def _arguments(side: int, indices: np.ndarray, start: tuple[np.ndarray, np.ndarr
         weights = full * layout.mask
     else:
         weights = np.pad(full.ravel()[indices], (0, len(layout.weight_sites) - len(indices)))
-    problem = Problem(flip_form(hamiltonian), np.float64(RATE), np.float64(SHIFT))
+    moves = single_flips(hamiltonian.sites)
+    problem = Problem(flip_form(hamiltonian), moves, np.float64(RATE), np.float64(SHIFT))
     state = TrainingState(weights, spins, np.int32(0))
     # Copies: a program gives its state's memory away.
     return key, *jax.tree.map(jnp.array, (problem, layout, state))
@@ -315,12 +317,12 @@ def _effective_of_chains(side: int) -> float:
     from nqs.observables import measured_form, record
     from nqs.statistics import autocorrelation_time
 
-    key, _, _, state = our_arguments(side, 8 * side**4)
+    key, problem, _, state = our_arguments(side, 8 * side**4)
     hamiltonian = TransverseFieldIsing(side=side, field=FIELD)
     shape = FeedForward(width_per_spin=8).layers(side**2)["hidden"]
     rows = row_layout(shape, np.arange(shape[0] * shape[1]), jax.default_backend() == "cpu")
     rows, form = jax.tree.map(jnp.asarray, (rows, measured_form(flip_form(hamiltonian), side**2)))
-    _, records = record(key, form, state.spins, state.weights, rows, state.weights, 40)
+    _, records = record(key, form, problem.moves, state.spins, state.weights, rows, state.weights, 40)
     return SAMPLES / (2 * autocorrelation_time(np.asarray(records.local_energies)))
 
 
@@ -392,7 +394,8 @@ def _phases(side: int, live: int) -> tuple[float, float, float]:
 
     @jax.jit
     def sampling(key, spins):
-        return sweep(draw_proposals(key, *spins.shape, jnp.float32), spins, weights, layout).chains
+        proposals = draw_proposals(key, problem.moves, spins.shape[1], jnp.float32)
+        return sweep(proposals, spins, weights, layout).chains
 
     @jax.jit
     def energies_of(spins):

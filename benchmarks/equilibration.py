@@ -152,18 +152,19 @@ def chain_groups(change: Change) -> list[jax.Array]:
     if before is None:
         return [random_spins(key, change.after.sites, SAMPLES) for key in keys]
     # The training's own chains, a copy a group, until the copies have forgotten each other.
-    weights = jnp.asarray(before.weights)
-    return [equilibrate(key, before.spins, weights, before.rows, 20) for key in keys]
+    weights, moves = jnp.asarray(before.weights), before.moves
+    return [equilibrate(key, moves, before.spins, weights, before.rows, 20) for key in keys]
 
 
 def sampled_deviations(change: Change) -> np.ndarray:
     """What `exact_deviations` gives, at COUNTS, from chains against a longer run of them: (counts, 3)."""
     after, weights = change.after, jnp.asarray(change.after.weights)
-    records, references = [], []
+    moves, records, references = after.moves, [], []
     for group, spins in enumerate(chain_groups(change)):
         own, made, key = [], 0, jax.random.key(100 + group)
         for count in COUNTS:
-            spins = equilibrate(jax.random.fold_in(key, count), spins, weights, after.rows, count - made)
+            for_sweeps, sweeps = jax.random.fold_in(key, count), count - made
+            spins = equilibrate(for_sweeps, moves, spins, weights, after.rows, sweeps)
             made = count
             own.append(np.asarray(_observables(after.form, spins, weights, after.rows), float))
         records.append(own)
@@ -177,9 +178,10 @@ def sampled_deviations(change: Change) -> np.ndarray:
 
 def _long_run(key, network: Network, weights, spins, between: int = 3, count: int = 40) -> np.ndarray:
     """Means over time of each chain's observables, (3, chains), for between · count sweeps more."""
-    total = 0.0
+    total, moves = 0.0, network.moves
     for record in range(count):
-        spins = equilibrate(jax.random.fold_in(key, record + 1), spins, weights, network.rows, between)
+        for_sweeps = jax.random.fold_in(key, record + 1)
+        spins = equilibrate(for_sweeps, moves, spins, weights, network.rows, between)
         total = total + np.asarray(_observables(network.form, spins, weights, network.rows), float)
     return total / count
 
@@ -222,9 +224,9 @@ def print_chi_square(trajectories: list[list[Network]]) -> None:
 
 def _visits(change: Change, sweeps: int) -> np.ndarray:
     after, weights = change.after, jnp.asarray(change.after.weights)
-    place, counts = 1 << np.arange(after.sites), 0
+    place, counts, moves = 1 << np.arange(after.sites), 0, after.moves
     for group, spins in enumerate(chain_groups(change)):
-        spins = equilibrate(jax.random.key(300 + group), spins, weights, after.rows, sweeps)
+        spins = equilibrate(jax.random.key(300 + group), moves, spins, weights, after.rows, sweeps)
         counts = counts + np.bincount(place @ (np.asarray(spins) < 0), minlength=1 << after.sites)
     return counts
 

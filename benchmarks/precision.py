@@ -67,6 +67,7 @@ def _train(hamiltonian, form, seed: int, marks: list[int], dtype) -> list[float]
     from nqs import full_summation
     from nqs.config import FeedForward, Training
     from nqs.layouts import row_layout
+    from nqs.moves import single_flips
     from nqs.networks import initial_weights
     from nqs.sampling import equilibrate, random_spins
     from nqs.training import RECORD_CAPACITY, Problem, TrainingState, train
@@ -75,10 +76,11 @@ def _train(hamiltonian, form, seed: int, marks: list[int], dtype) -> list[float]
     for_weights, for_spins, for_chains, for_steps = jax.random.split(jax.random.key(seed), 4)
     weights = initial_weights(for_weights, network, sites)["hidden"]
     layout = jax.tree.map(jnp.asarray, row_layout(weights.shape, np.arange(weights.size), compiled=True))
-    problem = Problem(form, jnp.float64(training.learning_rate), jnp.float64(training.diagonal_shift))
+    moves = single_flips(sites)
+    problem = Problem(form, moves, jnp.float64(training.learning_rate), jnp.float64(training.diagonal_shift))
     problem = jax.tree.map(jnp.asarray, problem)
     spins = random_spins(for_spins, sites, SAMPLES)
-    spins = equilibrate(for_chains, spins, weights, layout, EQUILIBRATION_SWEEPS)
+    spins = equilibrate(for_chains, moves, spins, weights, layout, EQUILIBRATION_SWEEPS)
     state, step, energies = TrainingState(weights, spins, jnp.int32(0)), 0, []
     for mark in marks:
         while step < mark:

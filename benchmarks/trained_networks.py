@@ -13,6 +13,7 @@ import numpy as np
 from nqs.config import FeedForward, TransverseFieldIsing
 from nqs.hamiltonians import FlipForm, flip_form
 from nqs.layouts import ListLayout, RowLayout, choose_layout, row_layout
+from nqs.moves import Moves, single_flips
 from nqs.networks import initial_weights
 from nqs.pruning import prune_by_magnitude
 from nqs.runs import FRESH_SWEEPS, REWIND_SWEEPS
@@ -51,6 +52,10 @@ class Network:
     @property
     def sites(self) -> int:
         return self.hamiltonian.sites
+
+    @property
+    def moves(self) -> Moves:
+        return single_flips(self.sites)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -106,7 +111,9 @@ def untrained(side: int, field: float, seed: int) -> Network:
     spins = random_spins(for_spins, hamiltonian.sites, SAMPLES)
     form = _on_device(flip_form(hamiltonian))
     network = Network(hamiltonian, form, np.arange(len(values)), values, spins, values)
-    network.spins = equilibrate(for_sweeps, spins, jnp.asarray(weights), network.rows, FRESH_SWEEPS)
+    network.spins = equilibrate(
+        for_sweeps, network.moves, spins, jnp.asarray(weights), network.rows, FRESH_SWEEPS
+    )
     return network
 
 
@@ -124,7 +131,7 @@ def trained_levels(side: int, field: float, steps: int, levels: int, seed: int) 
         for_sweeps, for_steps = jax.random.split(key)
         start = networks[-1].rewound(ratio)
         start.spins = equilibrate(
-            for_sweeps, start.spins, jnp.asarray(start.weights), start.rows, REWIND_SWEEPS
+            for_sweeps, start.moves, start.spins, jnp.asarray(start.weights), start.rows, REWIND_SWEEPS
         )
         networks.append(_trained(for_steps, start, steps // 3))
     return networks
@@ -148,7 +155,7 @@ def _trained(key, network: Network, steps: int) -> Network:
 
 
 def _problem(network: Network) -> Problem:
-    return Problem(network.form, jnp.float64(8e-3), jnp.float64(1e-4))
+    return Problem(network.form, network.moves, jnp.float64(8e-3), jnp.float64(1e-4))
 
 
 def step_seconds(network: Network, repeats: int = 3, count: int = 5) -> float:
@@ -169,7 +176,7 @@ def sweep_seconds(network: Network, repeats: int = 3, count: int = 10) -> float:
     times = []
     for repeat in range(repeats + 1):
         started = time.process_time()
-        spins = equilibrate(jax.random.key(repeat), network.spins, weights, layout, count)
+        spins = equilibrate(jax.random.key(repeat), network.moves, network.spins, weights, layout, count)
         jax.block_until_ready(spins)
         times.append((time.process_time() - started) / count)
     return float(np.median(times[1:]))

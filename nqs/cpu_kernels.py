@@ -88,18 +88,37 @@ def _log_ratio(theta, spins, sites, start, units, weights, total):
 
 
 @_compiled
-def _sweep_block(theta, spins, start, units, weights, moves, thresholds, signs, total, accept, moved):
+def _forbid(spins, sites, total):
+    """total = −∞ where the spins of a set of sites do not sum to 0: a flip of them would change Σσz."""
+    for x in range(len(total)):
+        summed = spins.dtype.type(0)
+        for site in sites:
+            # Not the padding.
+            if site < len(spins) - 1:
+                summed += spins[site, x]
+        if summed != 0:
+            total[x] = -np.inf
+
+
+@_compiled
+def _sweep_block(
+    theta, spins, start, units, weights, moves, thresholds, signs, exchange, total, accept, moved
+):
     """The proposals of one sweep for a block of chains, then the draw of its overall signs."""
     two, one, zero = theta.dtype.type(2), theta.dtype.type(1), theta.dtype.type(0)
     count = 0
     for proposal in range(len(moves)):
         sites = moves[proposal]
         _log_ratio(theta, spins, sites, start, units, weights, total)
+        if exchange:
+            _forbid(spins, sites, total)
         for x in range(len(total)):
             accept[x] = one if thresholds[proposal, x] < two * total[x] else zero
             count += thresholds[proposal, x] < two * total[x]
         for index in range(len(sites)):
             site = sites[index]
+            if site == len(spins) - 1:  # padding
+                continue
             for x in range(len(total)):
                 moved[x] = accept[x] * spins[site, x]
                 spins[site, x] -= two * moved[x]
@@ -132,7 +151,7 @@ def _preactivations(spins, start, units, weights, theta):
 
 @_compiled
 def _sweep_and_ratios(
-    spins, theta, start, units, weights, moves, thresholds, signs, flips,
+    spins, theta, start, units, weights, moves, thresholds, signs, exchange, flips,
     new_spins, new_theta, ratios, accepted,
 ):  # fmt: skip
     """One sweep of all chains and the log ratios of all flips after it; the last four arrays are written."""
@@ -160,7 +179,7 @@ def _sweep_and_ratios(
         if len(moves):
             accepted[0] += _sweep_block(
                 own, block, start, units, weights, moves, thresholds[:, first:last], signs[first:last],
-                total, accept, moved,
+                exchange[0], total, accept, moved,
             )  # fmt: skip
         for flip in range(len(flips)):
             _log_ratio(own, block, flips[flip], start, units, weights, total)
@@ -219,7 +238,7 @@ def _answer(address, scalar):
     frame = _words(address, 15)
     if _answers_metadata(frame):
         return 0
-    given, made = _words(frame[9], 9), _words(frame[14], 4)
+    given, made = _words(frame[9], 10), _words(frame[14], 4)
     _sweep_and_ratios(
         _matrix(given, 0, scalar),
         _matrix(given, 1, scalar),
@@ -229,7 +248,8 @@ def _answer(address, scalar):
         _matrix(given, 5, np.int32),
         _matrix(given, 6, scalar),
         _vector(given, 7, scalar),
-        _matrix(given, 8, np.int32),
+        _vector(given, 8, np.int32),
+        _matrix(given, 9, np.int32),
         _matrix(made, 0, scalar),
         _matrix(made, 1, scalar),
         _matrix(made, 2, scalar),
@@ -266,6 +286,7 @@ def sweep_and_ratios(
     moves: Array,
     thresholds: Array,
     signs: Array,
+    exchange: Array,
     flips: Array,
 ) -> tuple[Array, Array, Array, Array]:
     """One sweep of all chains, the draw of their overall signs, then the ratios of all flips.
@@ -278,8 +299,9 @@ def sweep_and_ratios(
         units, weights: (capacity,) int32 and float32 or float64.
         hidden: rows of θ.
         moves: (proposals, width) int32, the sites that each proposal flips; none: no sweep is made.
-        thresholds: (proposals, chains), log u of a uniform u for each decision.
+        thresholds: (proposals, chains) logistic numbers, one for each decision.
         signs: (chains,) logistic numbers that draw the overall signs.
+        exchange: int32 scalar; not 0: a proposal is refused where its spins do not sum to 0.
         flips: (flips, width) int32.
 
     Returns:
@@ -295,4 +317,6 @@ def sweep_and_ratios(
     )
     theta = jnp.zeros((0, chains), dtype) if theta is None else theta
     call = jax.ffi.ffi_call(_target(str(dtype)), shapes, vmap_method="sequential")
-    return call(spins, theta, starts, units, weights, moves, thresholds, signs, flips)
+    return call(
+        spins, theta, starts, units, weights, moves, thresholds, signs, jnp.reshape(exchange, 1), flips
+    )

@@ -5,6 +5,7 @@ Configuration x has spin s_i = +1 where bit i of x is 0. Vectors are float64 ove
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -54,23 +55,43 @@ def wave_function(weights: np.ndarray) -> np.ndarray:
             for start in range(0, spins.shape[1], _CHUNK)
         ]
     )
+    return normalised(log_psi)
+
+
+def normalised(log_psi: np.ndarray) -> np.ndarray:
+    """ψ of norm 1 from log ψ over all configurations, (2^sites,)."""
     psi = np.exp(log_psi - log_psi.max())
     return psi / np.linalg.norm(psi)
 
 
-def apply(form: FlipForm, psi: np.ndarray) -> np.ndarray:
-    """H ψ for a vector (2^sites,)."""
-    sites = len(psi).bit_length() - 1
-    configurations = np.arange(len(psi))
-    signs = np.concatenate([all_spins(sites), np.ones((1, len(psi)))])
-    diagonal = np.zeros(len(psi))
+def product(form: FlipForm, sites: int) -> Callable[[np.ndarray], np.ndarray]:
+    """ψ → H ψ for vectors (2^sites,); what does not depend on ψ is made once."""
+    configurations = np.arange(1 << sites)
+    signs = np.concatenate([all_spins(sites), np.ones((1, len(configurations)))])
+    diagonal = np.zeros(len(configurations))
     for coefficient, chosen in zip(form.diagonal_coefficients, form.diagonal_sites, strict=True):
         diagonal += coefficient * signs[chosen].prod(0)
-    result = diagonal * psi
-    for coefficient, flipped in zip(form.flip_coefficients, form.flip_sites, strict=True):
-        mask = sum(1 << int(site) for site in flipped if site < sites)
-        result += coefficient * psi[configurations ^ mask]
-    return result
+    flips = zip(form.flip_coefficients, form.flip_sites, form.sign_coefficients, form.sign_sites, strict=True)
+    terms = [
+        (
+            constant + sum(b * signs[chosen].prod(0) for b, chosen in zip(coefficients, signed, strict=True)),
+            sum(1 << int(site) for site in flipped if site < sites),
+        )
+        for constant, flipped, coefficients, signed in flips
+    ]
+
+    def apply(psi: np.ndarray) -> np.ndarray:
+        result = diagonal * psi
+        for coefficient, mask in terms:
+            result += coefficient * psi[configurations ^ mask]
+        return result
+
+    return apply
+
+
+def apply(form: FlipForm, psi: np.ndarray) -> np.ndarray:
+    """H ψ for a vector (2^sites,)."""
+    return product(form, len(psi).bit_length() - 1)(psi)
 
 
 def expectations(form: FlipForm, single_flips: FlipForm, psi: np.ndarray) -> ExactState:

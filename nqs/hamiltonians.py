@@ -1,34 +1,64 @@
-"""Hamiltonians in flip form: the config's own, and any of NetKet's operators.
+"""Hamiltonians in flip form: the config's own, and any of NetKet's operators of spins 1/2.
 
-H = d(s) + Σ_k c_k X_{F_k}: a diagonal that is a sum of products of few s_i, and terms that flip the
-set F_k of spins. The engine needs c_k ≤ 0, so that the ground state can be real and positive.
+H = d(s) + Σ_k c_k(s) X_{F_k}: a diagonal that is a sum of products of few s_i, and terms that flip the set
+F_k of spins, with a coefficient that may depend on spins: ⟨s| H |X_{F_k} s⟩ = c_k(s). The engine needs
+c_k(s) ≤ 0, so that the ground state can be real and positive.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from nqs.config import TransverseFieldIsing
+from nqs.config import Hamiltonian, PauliTerms, ToricCode, TransverseFieldIsing
+
+# Spins that a flip's coefficient may depend on: its sign is checked on all their configurations.
+MOST_SIGN_SITES = 12
+# Coefficients below this, in the operator's units, are rounding.
+_ROUNDING = 1e-12
 
 
 class FlipForm(NamedTuple):
     """A Hamiltonian as data; site lists are padded with the index `sites`, a spin that is always +1.
 
+    The coefficient of flip k at the spins s is c_k(s) = c_k + Σ_t b_kt Π_{i ∈ S_kt} s_i; with 0 terms t
+    nothing is computed for them.
+
     Attributes:
         diagonal_coefficients: (terms,) float64, units of J.
         diagonal_sites: (terms, order) int32, the spins multiplied in each diagonal term.
-        flip_coefficients: (flips,) float64, c_k ≤ 0.
+        flip_coefficients: (flips,) float64, c_k.
         flip_sites: (flips, width) int32, the spins that X_{F_k} flips.
+        sign_coefficients: (flips, terms) float64, b_kt.
+        sign_sites: (flips, terms, order) int32, S_kt.
     """
 
     diagonal_coefficients: Array
     diagonal_sites: Array
     flip_coefficients: Array
     flip_sites: Array
+    sign_coefficients: Array
+    sign_sites: Array
+
+
+def constant_form(
+    diagonal_coefficients: Array, diagonal_sites: Array, flip_coefficients: Array, flip_sites: Array
+) -> FlipForm:
+    """The flip form whose flips have constant coefficients; arguments as in `FlipForm`."""
+    flips = len(flip_coefficients)
+    return FlipForm(
+        diagonal_coefficients,
+        diagonal_sites,
+        flip_coefficients,
+        flip_sites,
+        np.zeros((flips, 0)),
+        np.zeros((flips, 0, 1), np.int32),
+    )
 
 
 def netket_graph(hamiltonian: TransverseFieldIsing):
@@ -48,16 +78,52 @@ def netket_operator(hamiltonian: TransverseFieldIsing):
     return nk.operator.Ising(hilbert, graph, h=hamiltonian.field, J=-hamiltonian.coupling)
 
 
-def flip_form(hamiltonian: TransverseFieldIsing) -> FlipForm:
+def flip_form(hamiltonian: Hamiltonian) -> FlipForm:
     """The flip form of a Hamiltonian of the config.
 
     Not by way of NetKet, whose import and Pauli strings take a slot 0.3 GiB and seconds at its start.
+
+    Raises:
+        ValueError: given by its Pauli strings, and these do not fit the engine; see `compile_flip_form`.
     """
+    if isinstance(hamiltonian, ToricCode):
+        # Here, since that module takes the flip form from this one.
+        from nqs.toric_code import toric_code_form
+
+        return toric_code_form(hamiltonian.side)
+    if isinstance(hamiltonian, PauliTerms):
+        strings: dict[str, complex] = defaultdict(complex)
+        for coefficient, named in hamiltonian.terms:
+            letters = ["I"] * hamiltonian.sites
+            for letter in named.split():
+                letters[int(letter[1:])] = letter[0]
+            strings["".join(letters)] += coefficient
+        return _form_of_strings({string: c for string, c in strings.items() if c}, hamiltonian.sites)
     bonds = lattice_bonds(hamiltonian.side, hamiltonian.boundary)
     sites = np.arange(hamiltonian.sites, dtype=np.int32)[:, None]
-    return FlipForm(
+    return constant_form(
         np.full(len(bonds), -hamiltonian.coupling), bonds, np.full(len(sites), -hamiltonian.field), sites
     )
+
+
+def pauli_terms(operator, name: str, side: int | None = None, field: float | None = None) -> PauliTerms:
+    """Any NetKet operator of spins 1/2 as a Hamiltonian of a sweep.
+
+    Args:
+        name: what tables and charts call it.
+        side: linear size L; None: the number of spins.
+        field: the strength that a phase diagram has on an axis, if any.
+
+    Raises:
+        ValueError: it does not fit the engine; see `compile_flip_form`.
+    """
+    compile_flip_form(operator)
+    terms = [
+        (weight.real, " ".join(f"{letter}{i}" for i, letter in enumerate(string) if letter != "I"))
+        for string, weight in sorted(_pauli_strings(operator).items())
+    ]
+    sites = operator.hilbert.size
+    return PauliTerms(name=name, sites=sites, side=side or sites, field=field, terms=terms)
 
 
 def lattice_bonds(side: int, boundary: str) -> np.ndarray:
@@ -74,51 +140,199 @@ def lattice_bonds(side: int, boundary: str) -> np.ndarray:
     return np.unique(np.sort(ends, axis=1), axis=0).astype(np.int32)
 
 
+# Of one flip: the spins whose product a term has, and the term's coefficient.
+_Terms = dict[tuple[int, ...], float]
+
+
 def compile_flip_form(operator) -> FlipForm:
-    """The flip form of any NetKet operator whose flips have constant, non-positive coefficients.
+    """The flip form of any NetKet operator of spins 1/2 that is real and has c_k(s) ≤ 0 everywhere.
+
+    A string of letters X and Y flips its sites; its letters Z, and with (−1)^(n/2) its n letters Y, are the
+    spins that its sign depends on. Strings with the same flips add up to one coefficient.
 
     Raises:
-        ValueError: a flip has a complex, positive or spin-dependent coefficient; the sentence names
-            the Pauli string.
+        ValueError: the operator has no Pauli strings, or a flip a complex or somewhere positive coefficient
+            or one that depends on more than MOST_SIGN_SITES spins; the sentence names the Pauli strings.
     """
-    import netket as nk
+    return _form_of_strings(_pauli_strings(operator), operator.hilbert.size)
 
-    strings = operator
-    if not isinstance(operator, (nk.operator.PauliStringsNumba, nk.operator.PauliStringsJax)):
-        strings = operator.to_local_operator().to_pauli_strings()
-    sites = operator.hilbert.size
-    diagonal, flips = [], []
-    for string, weight in zip(strings.operators, np.asarray(strings.weights), strict=True):
-        if abs(weight.imag) > 1e-12:
-            raise ValueError(f"term {weight} {string} is complex; the engine needs a real Hamiltonian")
-        if weight == 0:
-            continue
-        flipped = tuple(i for i, letter in enumerate(string) if letter in "XY")
-        signed = tuple(i for i, letter in enumerate(string) if letter in "ZY")
-        if not flipped:
-            diagonal.append((float(weight.real), signed))
-        elif signed:
-            raise ValueError(f"term {weight.real:g} {string} flips spins with a sign that depends on them")
-        elif weight.real > 0:
-            raise ValueError(f"term {weight.real:g} {string} is positive; ψ > 0 needs flips with c ≤ 0")
-        else:
-            flips.append((float(weight.real), flipped))
+
+def _form_of_strings(strings: dict[str, complex], sites: int) -> FlipForm:
+    diagonal: dict[tuple[int, ...], float] = {}
+    flips: dict[tuple[int, ...], _Terms] = defaultdict(dict)
+    for string, weight in strings.items():
+        weight = complex(weight)
+        flipped, signed, turned = (
+            tuple(i for i, letter in enumerate(string) if letter in letters) for letters in ("XY", "ZY", "Y")
+        )
+        if abs(weight.imag) > _ROUNDING or len(turned) % 2:
+            raise ValueError(f"{_readable(string, weight)} is complex; the engine needs a real Hamiltonian")
+        # ⟨s| Y |−s⟩ = −i s: two of them are minus the product of their spins.
+        coefficient = (-1) ** (len(turned) // 2) * weight.real
+        (flips[flipped] if flipped else diagonal)[signed] = coefficient
+    for flipped, terms in flips.items():
+        _check_not_positive(flipped, terms)
+    own = [flips[flipped] for flipped in sorted(flips)]
     return FlipForm(
-        *_padded_terms(sorted(diagonal, key=lambda term: term[1]), sites),
-        *_padded_terms(sorted(flips, key=lambda term: term[1]), sites),
+        np.array([diagonal[signed] for signed in sorted(diagonal)], float),
+        padded_sets(sorted(diagonal), sites),
+        np.array([terms.get((), 0) for terms in own], float),
+        padded_sets(sorted(flips), sites),
+        *padded_signs([sorted((signed, b) for signed, b in terms.items() if signed) for terms in own], sites),
     )
 
 
-def _padded_terms(terms: list[tuple[float, tuple[int, ...]]], sites: int) -> tuple[np.ndarray, np.ndarray]:
-    width = max((len(chosen) for _, chosen in terms), default=1) or 1
-    padded = np.full((len(terms), width), sites, np.int32)
-    for row, (_, chosen) in zip(padded, terms, strict=True):
-        row[: len(chosen)] = chosen
-    return np.array([coefficient for coefficient, _ in terms], float), padded
+def _pauli_strings(operator) -> dict[str, complex]:
+    """The operator's Pauli strings; NetKet lists each once, and none whose weights cancel."""
+    import netket as nk
+
+    name, strings = type(operator).__name__, operator
+    if set(operator.hilbert.shape) != {2}:
+        raise ValueError(f"{name} acts on {operator.hilbert}; the engine has spins 1/2")
+    if not isinstance(operator, (nk.operator.PauliStringsNumba, nk.operator.PauliStringsJax)):
+        if hasattr(strings, "to_local_operator"):
+            strings = strings.to_local_operator()
+        if not hasattr(strings, "to_pauli_strings"):
+            raise ValueError(f"{name} has no Pauli strings; give it as a LocalOperator or PauliStrings")
+        strings = strings.to_pauli_strings()
+    return dict(zip(map(str, strings.operators), np.asarray(strings.weights).tolist(), strict=True))
+
+
+def _readable(string: str, weight: complex) -> str:
+    """For example `+1 X0 X1`."""
+    number = f"{weight.real:+g}" if abs(weight.imag) <= _ROUNDING else f"+({weight:g})"
+    return " ".join([number, *(f"{letter}{i}" for i, letter in enumerate(string) if letter != "I")])
+
+
+def _check_not_positive(flipped: tuple[int, ...], terms: _Terms) -> None:
+    """Raise ValueError where the coefficient of a flip is positive at some spins, or depends on too many."""
+    support = sorted({site for signed in terms for site in signed})
+    named = " ".join(_readable_term(flipped, signed, b) for signed, b in sorted(terms.items()))
+    if len(support) > MOST_SIGN_SITES:
+        raise ValueError(
+            f"{named} has a sign that depends on {len(support)} spins; at most {MOST_SIGN_SITES} are possible"
+        )
+    bits = np.arange(1 << len(support)) >> np.arange(len(support))[:, None] & 1
+    spins = dict(zip(support, 1.0 - 2 * bits, strict=True))
+    values = sum(
+        b * np.prod([spins[i] for i in signed], axis=0, initial=1.0) * np.ones(bits.shape[1])
+        for signed, b in terms.items()
+    )
+    # A sum of large coefficients is 0 only up to its rounding.
+    rounding = _ROUNDING * max(1.0, sum(map(abs, terms.values())))
+    if values.max() <= rounding:
+        return
+    sentence = f"{named} is positive, up to {values.max():+g}; ψ > 0 needs flips with c(s) ≤ 0"
+    if len(flipped) == 2 and values.min() >= -rounding:
+        sentence += (
+            "; on a bipartite lattice a rotation of one sublattice (Marshall) turns the sign of its bonds:"
+            " marshall_rotated(operator, sublattice)"
+        )
+    raise ValueError(sentence)
+
+
+def _readable_term(flipped: tuple[int, ...], signed: tuple[int, ...], coefficient: float) -> str:
+    """The Pauli string that a term of a flip was."""
+    letters = {**dict.fromkeys(flipped, "X"), **{i: "Y" if i in flipped else "Z" for i in signed}}
+    string = "".join(letters.get(i, "I") for i in range(max(letters) + 1))
+    return _readable(string, (-1) ** (string.count("Y") // 2) * coefficient)
+
+
+def padded_sets(chosen: Sequence[tuple[int, ...]], sites: int) -> np.ndarray:
+    """(sets, width) int32, width ≥ 1, from sets of sites; padded at the end with the index `sites`."""
+    padded = np.full((len(chosen), max(map(len, chosen), default=1) or 1), sites, np.int32)
+    for row, own in zip(padded, chosen, strict=True):
+        row[: len(own)] = own
+    return padded
+
+
+def unpadded_sets(padded: Array, sites: int) -> list[tuple[int, ...]]:
+    """The sets of sites that a padded array has in its last axis, with its other axes as one."""
+    rows = np.asarray(padded).reshape(-1, np.shape(padded)[-1])
+    return [tuple(site for site in row if site < sites) for row in rows.tolist()]
+
+
+def padded_signs(
+    terms: Sequence[Sequence[tuple[tuple[int, ...], float]]], sites: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """`sign_coefficients` and `sign_sites` of a form from each flip's (sites, coefficient)."""
+    count = max(map(len, terms), default=0)
+    coefficients = np.zeros((len(terms), count))
+    padding = [[((), 0.0)] * (count - len(own)) for own in terms]
+    filled = [[*own, *rest] for own, rest in zip(terms, padding, strict=True)]
+    for row, own in zip(coefficients, filled, strict=True):
+        row[:] = [coefficient for _, coefficient in own]
+    chosen = padded_sets([signed for own in filled for signed, _ in own], sites)
+    return coefficients, chosen.reshape(len(terms), count, chosen.shape[1])
+
+
+def marshall_rotated(operator, sublattice: Sequence[int]):
+    """The operator after a rotation by π about z of some sites: their letters X and Y change sign.
+
+    The spectrum stays; on a bipartite lattice, rotated on one sublattice, an antiferromagnet's flips become
+    negative.
+
+    Returns:
+        NetKet's PauliStringsJax.
+
+    Raises:
+        ValueError: the operator has no Pauli strings.
+    """
+    import netket as nk
+
+    strings = _pauli_strings(operator)
+    weights = [
+        (-1) ** sum(string[site] in "XY" for site in sublattice) * weight
+        for string, weight in strings.items()
+    ]
+    if not np.iscomplex(weights).any():
+        weights = np.real(weights)
+    return nk.operator.PauliStringsJax(operator.hilbert, list(strings), weights)
+
+
+def conserves_magnetization(form: FlipForm, sites: int) -> bool:
+    """Whether H keeps Σσz: every flip has two spins and coefficient 0 wherever they are equal."""
+    rows = zip(
+        unpadded_sets(form.flip_sites, sites),
+        np.asarray(form.flip_coefficients),
+        np.asarray(form.sign_coefficients),
+        np.asarray(form.sign_sites),
+        strict=True,
+    )
+    return all(
+        len(flipped) == 2 and _vanishes_on_equal_spins(flipped, constant, signs, unpadded_sets(chosen, sites))
+        for flipped, constant, signs, chosen in rows
+    )
+
+
+def _vanishes_on_equal_spins(flipped: tuple[int, int], constant: float, signs, chosen) -> bool:
+    left, right = flipped
+    sums = defaultdict(float, {frozenset(): float(constant)})
+    for coefficient, signed in zip(signs, chosen, strict=True):
+        # With s_right = s_left, the product of both is 1; what is left are independent products.
+        own = frozenset(signed)
+        sums[own ^ {left, right} if right in own else own] += coefficient
+    return all(abs(total) <= _ROUNDING for total in sums.values())
 
 
 def diagonal_energies(form: FlipForm, spins: Array) -> Array:
     """d(s) for every chain: (chains,) from spins (sites, chains)."""
-    padded = jnp.concatenate([spins, jnp.ones((1, spins.shape[1]), spins.dtype)])
-    products = jnp.prod(padded[form.diagonal_sites], axis=1)
+    products = _spin_products(spins, form.diagonal_sites)
     return form.diagonal_coefficients.astype(spins.dtype) @ products
+
+
+def flip_coefficients_at(form: FlipForm, spins: Array) -> Array:
+    """c_k(s) for every chain: (…, flips, chains) from spins (sites, chains).
+
+    Leading axes are those of the form's coefficients, as of `observables.measured_form`.
+    """
+    products = _spin_products(spins, form.sign_sites)
+    # Not as a matrix product, which may round its factors on GPUs: c + b is to be 0 where it is.
+    signed = (form.sign_coefficients.astype(spins.dtype)[..., None] * products).sum(-2)
+    return form.flip_coefficients.astype(spins.dtype)[..., None] + signed
+
+
+def _spin_products(spins: Array, chosen: Array) -> Array:
+    """Π s_i over each padded set: (…, chains) from sets (…, order)."""
+    padded = jnp.concatenate([spins, jnp.ones((1, spins.shape[1]), spins.dtype)])
+    return jnp.prod(padded[chosen], axis=-2)

@@ -5,20 +5,25 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jax import Array
 
-from nqs.hamiltonians import FlipForm, diagonal_energies
+from nqs.hamiltonians import FlipForm, diagonal_energies, flip_coefficients_at
 
 
-def flipped_energies(coefficients: Array, log_ratios: Array) -> Array:
-    """Σ_k c_k ψ(X_{F_k} s)/ψ(s) of each chain.
+def flipped_energies(form: FlipForm, spins: Array, ratios: Array) -> Array:
+    """Σ_k c_k(s) ψ(X_{F_k} s)/ψ(s) of each chain.
 
     Args:
-        coefficients: (…, flips), units of J; several rows share the ratios.
-        log_ratios: (flips, chains).
+        form: leading axes of its coefficients are several rows that share the ratios.
+        spins: (sites, chains) ±1, in the dtype of the ratios.
+        ratios: (flips, chains).
 
     Returns:
-        (…, chains).
+        (…, chains), units of J.
     """
-    return coefficients.astype(log_ratios.dtype) @ jnp.exp(log_ratios)
+    if not form.sign_coefficients.size:
+        return form.flip_coefficients.astype(ratios.dtype) @ ratios
+    coefficients = flip_coefficients_at(form, spins)
+    # A flip that is not there may lead where ψ was never trained, and its ratio be infinite.
+    return jnp.where(coefficients == 0, 0, coefficients * ratios).sum(-2)
 
 
 def local_energies(form: FlipForm, spins: Array, log_ratios: Array) -> Array:
@@ -28,4 +33,4 @@ def local_energies(form: FlipForm, spins: Array, log_ratios: Array) -> Array:
         spins: (sites, chains) ±1.
         log_ratios: (flips, chains) of the form's flips.
     """
-    return diagonal_energies(form, spins) + flipped_energies(form.flip_coefficients, log_ratios)
+    return diagonal_energies(form, spins) + flipped_energies(form, spins, jnp.exp(log_ratios))

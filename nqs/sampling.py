@@ -1,10 +1,11 @@
 """Markov chains of |ψ|², one persistent chain a sample, with the chain axis as the vector axis.
 
-A sweep draws every spin once, in an order that is random and the same for all chains, and then the overall
-sign. Each draw is by heat bath: the flipped configuration s' is taken with chance π(s') / (π(s) + π(s')),
-π = |ψ|². Every such draw keeps π, so, given any order, independent stationary chains stay independent and
-stationary. Not Metropolis: where it accepts everything, a sweep turns s into −s and nothing else, and with
-random sites all chains flip a nearly free spin together, so that its bias changes sign and hardly shrinks.
+A sweep makes every move once, in an order that is random and the same for all chains, and then draws the
+overall sign. Each draw is by heat bath: the flipped configuration s' is taken with chance
+π(s') / (π(s) + π(s')), π = |ψ|². Every such draw keeps π, so, given any order, independent stationary chains
+stay independent and stationary. Not Metropolis: where it accepts everything, a sweep of single flips turns s
+into −s and nothing else, and with random sites all chains flip a nearly free spin together, so that its bias
+changes sign and hardly shrinks.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from jax import Array
 from nqs import cpu_kernels
 from nqs.activations import ACTIVATIONS
 from nqs.layouts import ListLayout, RowLayout
+from nqs.moves import Moves, allowed
 from nqs.tied_layouts import TiedLayout
 
 
@@ -57,15 +59,31 @@ class Proposals(NamedTuple):
         thresholds: (proposals, chains) logistic numbers, log(u / (1 − u)) of a uniform u; a proposal is
             accepted where this is below 2 Δ log ψ.
         signs: (chains,) the same, for the overall signs.
+        exchange: int32 scalar, as in `Moves`.
     """
 
     sites: Array
     thresholds: Array
     signs: Array
+    exchange: Array
 
 
-def random_spins(key: Array, sites: int, chains: int) -> Array:
-    """(sites, chains) float32, each spin ±1 with equal chance."""
+def random_spins(key: Array, sites: int, chains: int, balanced: bool = False) -> Array:
+    """(sites, chains) float32, each spin ±1 with equal chance.
+
+    Args:
+        balanced: Σσz = 0 in every chain, each such configuration with equal chance: where the chains of
+            exchange moves start.
+
+    Raises:
+        ValueError: balanced spins of an odd number of sites.
+    """
+    if balanced:
+        if sites % 2:
+            raise ValueError(f"{sites} spins cannot be balanced; an even number can")
+        halves = jnp.repeat(jnp.array([1, -1], jnp.float32), sites // 2)
+        columns = jnp.broadcast_to(halves[:, None], (sites, chains))
+        return jax.random.permutation(key, columns, axis=0, independent=True)
     return jax.random.rademacher(key, (sites, chains), jnp.float32)
 
 
@@ -74,12 +92,26 @@ def amplitude(theta: Array, activation: str = "relu") -> Array:
     return ACTIVATIONS[activation](theta).sum(0)
 
 
-def draw_proposals(key: Array, sites: int, chains: int, dtype) -> Proposals:
-    """The random numbers of a sweep of single flips: each site once, in random order."""
+def amplitude_of(chains: Chains, layout: RowLayout | ListLayout | TiedLayout) -> Array:
+    """log ψ of each chain, (chains,), with the layout's activation."""
+    return amplitude(chains.theta, _activation_of(layout))
+
+
+def log_psi(weights: Array, layout: RowLayout | ListLayout | TiedLayout, spins: Array) -> Array:
+    """log ψ of each chain, (chains,), of any spins (sites, chains)."""
+    theta = _network(weights, layout).preactivations(spins)
+    return amplitude(theta, _activation_of(layout))
+
+
+def draw_proposals(key: Array, moves: Moves, chains: int, dtype) -> Proposals:
+    """The random numbers of a sweep: each move once, in random order."""
     for_order, for_thresholds = jax.random.split(key)
-    order = jax.random.permutation(for_order, jnp.arange(sites, dtype=jnp.int32))
-    thresholds = logistic(for_thresholds, (sites + 1, chains), dtype)
-    return Proposals(order[:, None], thresholds[:-1], thresholds[-1])
+    count = len(moves.sites)
+    order = jax.random.permutation(for_order, jnp.arange(count, dtype=jnp.int32))
+    thresholds = logistic(for_thresholds, (count + 1, chains), dtype)
+    # Moves may be numpy's, which a traced order cannot index; and the compiled loops read 32 bits.
+    sites, exchange = jnp.asarray(moves.sites, jnp.int32)[order], jnp.asarray(moves.exchange, jnp.int32)
+    return Proposals(sites, thresholds[:-1], thresholds[-1], exchange)
 
 
 def logistic(key: Array, shape: tuple[int, ...], dtype) -> Array:
@@ -115,7 +147,9 @@ def sweep(
     chains, accepted = Chains(spins, network.preactivations(spins)), jnp.zeros((), weights.dtype)
     if proposals is not None:
         (chains, accepted), _ = jax.lax.scan(
-            partial(_propose, network), (chains, accepted), (proposals.sites, proposals.thresholds)
+            partial(_propose, network, proposals.exchange),
+            (chains, accepted),
+            (proposals.sites, proposals.thresholds),
         )
         chains = draw_signs(chains, proposals.signs)
         accepted = accepted / len(proposals.sites)
@@ -134,7 +168,10 @@ def _compiled_sweep(proposals, spins, weights, layout, flips) -> Sampled:
         theta, values, hidden = None, weights, layout.units
     if proposals is None:
         proposals = Proposals(
-            jnp.zeros((0, 1), jnp.int32), jnp.zeros((0, count), spins.dtype), jnp.zeros(count, spins.dtype)
+            jnp.zeros((0, 1), jnp.int32),
+            jnp.zeros((0, count), spins.dtype),
+            jnp.zeros(count, spins.dtype),
+            jnp.int32(0),
         )
     new_spins, theta, log_ratios, accepted = cpu_kernels.sweep_and_ratios(
         spins, theta, lists.starts, lists.units, values, hidden, *proposals, flips
@@ -146,7 +183,11 @@ def _compiled_sweep(proposals, spins, weights, layout, flips) -> Sampled:
 def _network(weights: Array, layout: RowLayout | ListLayout | TiedLayout) -> _Rows | _Lists:
     if isinstance(layout, RowLayout):
         return _Rows(weights)
-    return _Lists(weights, layout, layout.activation if isinstance(layout, TiedLayout) else "relu")
+    return _Lists(weights, layout, _activation_of(layout))
+
+
+def _activation_of(layout: RowLayout | ListLayout | TiedLayout) -> str:
+    return layout.activation if isinstance(layout, TiedLayout) else "relu"
 
 
 class _Rows:
@@ -221,10 +262,11 @@ def _with_padding(spins: Array) -> Array:
     return jnp.concatenate([spins, jnp.ones((1, spins.shape[1]), spins.dtype)])
 
 
-def _propose(network, carry, inputs):
+def _propose(network, exchange, carry, inputs):
     chains, accepted = carry
     flipped, threshold = inputs
     accept = threshold < 2 * network.log_ratio(chains, flipped)
+    accept = accept & allowed(chains.spins, flipped, exchange)
     theta = network.flip(chains, flipped, accept)
     signs = jnp.where(accept, -1, 1).astype(chains.spins.dtype)
     # A padding index is out of bounds and is dropped.
@@ -250,6 +292,7 @@ def draw_signs(chains: Chains, thresholds: Array) -> Chains:
 @partial(jax.jit, static_argnames="dtype")
 def equilibrate(
     key: Array,
+    moves: Moves,
     spins: Array,
     weights: Array,
     layout: RowLayout | ListLayout | TiedLayout,
@@ -260,7 +303,7 @@ def equilibrate(
     weights = weights.astype(dtype)
 
     def one(index, spins):
-        proposals = draw_proposals(jax.random.fold_in(key, index), *spins.shape, dtype)
+        proposals = draw_proposals(jax.random.fold_in(key, index), moves, spins.shape[1], dtype)
         return sweep(proposals, spins, weights, layout).chains.spins
 
     return jax.lax.fori_loop(0, sweeps, one, spins.astype(dtype)).astype(spins.dtype)

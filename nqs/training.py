@@ -13,6 +13,7 @@ from jax import Array
 from nqs.hamiltonians import FlipForm
 from nqs.layouts import ListLayout, RowLayout
 from nqs.local_energies import local_energies
+from nqs.moves import Moves
 from nqs.reconfiguration import update_in_parameters, update_in_samples, update_of_tied
 from nqs.sampling import draw_proposals, sweep
 from nqs.tied_layouts import TiedLayout
@@ -28,10 +29,12 @@ class Problem(NamedTuple):
 
     Attributes:
         form: the Hamiltonian in flip form.
+        moves: of a sweep.
         learning_rate, diagonal_shift: of the SR step.
     """
 
     form: FlipForm
+    moves: Moves
     learning_rate: Array
     diagonal_shift: Array
 
@@ -152,7 +155,7 @@ def evaluate(
 ) -> tuple[Array, StepInfo]:
     """One sweep of the chains, then the SR direction at the state's weights: (spins, info)."""
     spins, weights = state.spins.astype(dtype), state.weights.astype(dtype)
-    proposals = draw_proposals(key, *spins.shape, dtype)
+    proposals = draw_proposals(key, problem.moves, spins.shape[1], dtype)
     chains, log_ratios, accepted = sweep(proposals, spins, weights, layout, problem.form.flip_sites)
     energies = local_energies(problem.form, chains.spins, log_ratios)
     direction = UPDATES[type(layout)](chains, energies, layout, problem.diagonal_shift, dtype)

@@ -8,6 +8,7 @@ import netket as nk
 import numpy as np
 
 SIGMA_X = np.array([[0.0, 1.0], [1.0, 0.0]])
+SIGMA_Y = np.array([[0.0, -1j], [1j, 0.0]])
 SIGMA_Z = np.array([[1.0, 0.0], [0.0, -1.0]])
 
 
@@ -41,6 +42,45 @@ def ising_matrix(side: int, field: float, coupling: float = 1.0, periodic: bool 
     for site in range(sites):
         matrix -= field * site_operator(SIGMA_X, site, sites)
     return matrix
+
+
+# Strings of Pauli letters: a coefficient, the letters and their sites, as in (−0.5, "XX", (0, 1)).
+Strings = list[tuple[float, str, tuple[int, ...]]]
+
+
+def pauli_matrix(strings: Strings, sites: int) -> np.ndarray:
+    """The sum of Pauli strings by Kronecker products, (2^N, 2^N) complex."""
+    letters = {"X": SIGMA_X, "Y": SIGMA_Y, "Z": SIGMA_Z}
+    matrix = np.zeros((2**sites, 2**sites), complex)
+    for coefficient, string, chosen in strings:
+        product = np.eye(2**sites)
+        for letter, site in zip(string, chosen, strict=True):
+            product = product @ site_operator(letters[letter], site, sites)
+        matrix += coefficient * product
+    return matrix
+
+
+def netket_strings(strings: Strings, sites: int):
+    """The sum of Pauli strings as NetKet's operator."""
+    full = []
+    for _, string, chosen in strings:
+        letters = dict(zip(chosen, string, strict=True))
+        full.append("".join(letters.get(site, "I") for site in range(sites)))
+    weights = [coefficient for coefficient, _, _ in strings]
+    return nk.operator.PauliStringsJax(nk.hilbert.Spin(0.5, sites), full, weights)
+
+
+def xxz_strings(bonds, anisotropy: float = 1.0, field: float = 0.0, sites: int = 0) -> Strings:
+    """Σ (σx σx + σy σy + Δ σz σz) − h Σ σz: an antiferromagnet, before any rotation."""
+    strings = []
+    for bond in bonds:
+        strings += [(1.0, "XX", tuple(bond)), (1.0, "YY", tuple(bond)), (anisotropy, "ZZ", tuple(bond))]
+    return strings + [(-field, "Z", (site,)) for site in range(sites if field else 0)]
+
+
+def ring_bonds(sites: int) -> list[tuple[int, int]]:
+    """Neighbours on a ring."""
+    return [(site, (site + 1) % sites) for site in range(sites)]
 
 
 def relu_state(weights: np.ndarray) -> np.ndarray:

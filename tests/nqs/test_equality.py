@@ -10,8 +10,9 @@ import pytest
 
 from nqs.config import TransverseFieldIsing
 from nqs.general import evaluate_general, general_network
-from nqs.hamiltonians import FlipForm, compile_flip_form, netket_operator
+from nqs.hamiltonians import compile_flip_form, constant_form, netket_operator
 from nqs.layouts import LIVE_BUCKETS
+from nqs.moves import single_flips
 from nqs.networks import FeedForwardModule
 from nqs.pruning import prune_by_magnitude, remaining_by_level
 from nqs.sampling import random_spins
@@ -58,13 +59,15 @@ def problem_of(name):
     diagonal, flips = (np.full((24, 2), SITES, np.int32) for _ in range(2))
     diagonal[: len(form.diagonal_sites)] = form.diagonal_sites
     flips[: len(form.flip_sites), : form.flip_sites.shape[1]] = form.flip_sites
-    form = FlipForm(
+    form = constant_form(
         np.pad(form.diagonal_coefficients, (0, 24 - len(form.diagonal_coefficients))),
         diagonal,
         np.pad(form.flip_coefficients, (0, 24 - len(form.flip_coefficients))),
         flips,
     )
-    return jax.tree.map(jnp.asarray, Problem(form, jnp.float64(8e-3), jnp.float64(SHIFT)))
+    return jax.tree.map(
+        jnp.asarray, Problem(form, single_flips(SITES), jnp.float64(8e-3), jnp.float64(SHIFT))
+    )
 
 
 def start():

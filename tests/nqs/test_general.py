@@ -21,12 +21,20 @@ from nqs.general import (
     padded_live,
     train_general,
 )
-from nqs.hamiltonians import compile_flip_form, flip_form, netket_operator
+from nqs.hamiltonians import compile_flip_form, flip_form, marshall_rotated, netket_operator
 from nqs.layouts import RowLayout, choose_layout
+from nqs.moves import joined, moves_of, single_flips
 from nqs.networks import FeedForwardModule
 from nqs.sampling import random_spins
 from nqs.training import Problem, TrainingState, train
-from tests.nqs.oracles import ising_matrix, netket_update, two_spin_operator
+from tests.nqs.oracles import (
+    ising_matrix,
+    netket_strings,
+    netket_update,
+    square_bonds,
+    two_spin_operator,
+    xxz_strings,
+)
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -55,8 +63,9 @@ class Convolutions(nn.Module):
         return image.sum((-3, -2, -1))
 
 
-def problem_of(form):
-    return Problem(jax.tree.map(jnp.asarray, form), jnp.float64(8e-3), jnp.float64(SHIFT))
+def problem_of(form, moves=None):
+    problem = Problem(form, moves or single_flips(SITES), jnp.float64(8e-3), jnp.float64(SHIFT))
+    return jax.tree.map(jnp.asarray, problem)
 
 
 def ising_problem(boundary="periodic"):
@@ -115,15 +124,39 @@ def assert_same_training(fast, general, weights, steps):
         )
 
 
+# Single flips, plaquettes of the 3 × 3 lattice, and loops around it.
+WIDTHS = joined(SITES, [[i] for i in range(SITES)], [[0, 1, 3, 4], [4, 5, 7, 8]], [[0, 1, 2], [0, 3, 6]])
+
+
+def exchange_problem():
+    """XXZ on the open 3 × 3 lattice, rotated on one of its sublattices, with exchanges of its bonds."""
+    strings = xxz_strings(square_bonds(3, periodic=False), 0.5, 0.3, SITES)
+    form = compile_flip_form(marshall_rotated(netket_strings(strings, SITES), range(0, SITES, 2)))
+    moves = moves_of(form, SITES)
+    assert moves.exchange == 1
+    return problem_of(form, moves)
+
+
 PROBLEMS = {
     "open": lambda: ising_problem("open"),
     "periodic": ising_problem,
     "two spins": lambda: problem_of(compile_flip_form(two_spin_operator())),
+    "exchange": exchange_problem,
+    "moves of three widths": lambda: problem_of(compile_flip_form(two_spin_operator()), WIDTHS),
 }
 
 
 @pytest.mark.parametrize(
-    "hamiltonian, live", [("periodic", 162), ("periodic", 130), ("open", 40), ("two spins", 130)]
+    "hamiltonian, live",
+    [
+        ("periodic", 162),
+        ("periodic", 130),
+        ("open", 40),
+        ("two spins", 130),
+        ("exchange", 130),
+        ("exchange", 40),
+        ("moves of three widths", 130),
+    ],
 )
 def test_a_relu_network_is_trained_as_by_the_fast_path(hamiltonian, live):
     """The same chains, energies and weights after three steps: 162 and 130 weights are solved in samples."""
@@ -248,7 +281,9 @@ def learner():
 def test_a_convolutional_network_learns_the_ground_state_and_samples_it():
     """On the periodic 3 × 3 lattice, where all 512 configurations say what the state's energy is."""
     network, advance, start = learner()
-    spins = equilibrate_general(jax.random.key(9), network, start.spins, start.weights, 20)
+    spins = equilibrate_general(
+        jax.random.key(9), single_flips(SITES), network, start.spins, start.weights, 20
+    )
     state = start._replace(spins=spins)
     state, _ = advance(state, 1, 60)
     assert int(state.diverged_at) == 0

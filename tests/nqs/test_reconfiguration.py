@@ -11,6 +11,7 @@ from nqs.hamiltonians import compile_flip_form, flip_form, netket_operator
 from nqs.layouts import RowLayout, choose_layout
 from nqs.linear_solve import upper_blocks
 from nqs.local_energies import local_energies
+from nqs.moves import single_flips
 from nqs.reconfiguration import (
     _centred,
     count_pairs,
@@ -88,9 +89,8 @@ def test_a_training_step_moves_the_weights_by_the_learning_rate_times_netkets_di
     assert in_rows == (live > 101)
     flat = jnp.asarray(weights.ravel()[indices])
     start = jnp.asarray(weights) if in_rows else jnp.zeros(len(layout.weight_sites)).at[:live].set(flat)
-    problem = Problem(
-        jax.tree.map(jnp.asarray, flip_form(HAMILTONIAN)), jnp.float64(8e-3), jnp.float64(SHIFT)
-    )
+    problem = Problem(flip_form(HAMILTONIAN), single_flips(9), jnp.float64(8e-3), jnp.float64(SHIFT))
+    problem = jax.tree.map(jnp.asarray, problem)
     spins = random_spins(jax.random.key(3), 9, 101)
     state = TrainingState(start + 0, spins, jnp.int32(0))
     state, _ = train(jax.random.key(4), problem, layout, state, 1, 1, dtype=jnp.dtype(dtype))
@@ -105,7 +105,8 @@ def test_a_small_shift_on_a_trained_dense_network_leaves_the_mixed_direction_the
     """L = 4 with 1024 samples and the paper's shift of 1e-4: most samples are alike, few directions large."""
     shape, form = (16, 128), flip_form(TransverseFieldIsing(side=4, field=3.04438))
     layout = jax.tree.map(jnp.asarray, choose_layout(shape, np.arange(2048), 1024, compiled=True))
-    problem = Problem(jax.tree.map(jnp.asarray, form), jnp.float64(8e-3), jnp.float64(1e-4))
+    problem = Problem(form, single_flips(16), jnp.float64(8e-3), jnp.float64(1e-4))
+    problem = jax.tree.map(jnp.asarray, problem)
     weights = 0.01 * jax.random.normal(jax.random.key(0), shape)
     state = TrainingState(weights, random_spins(jax.random.key(1), 16, 1024), jnp.int32(0))
     state, records = train(jax.random.key(2), problem, layout, state, 1, 60)

@@ -9,6 +9,7 @@ from nqs.config import DenseRun, FeedForward, TicketRun, Training, TrajectoryRun
 from nqs.devices import memory_bytes
 from nqs.hamiltonians import flip_form
 from nqs.layouts import choose_layout
+from nqs.moves import single_flips
 from nqs.replicas import estimated_bytes, members_that_fit, program_shape
 from nqs.training import Problem, TrainingState, train
 
@@ -107,7 +108,7 @@ def test_the_estimate_is_near_what_xla_asks_for(level):
     shape = network.layers(sites)["hidden"]
     layout = choose_layout(shape, np.arange(live), 1024, compiled=True)
     weights = np.zeros(shape if level == 0 else layout.weight_sites.shape)
-    problem = Problem(flip_form(TransverseFieldIsing(side=4, field=3.0)), 8e-3, 1e-4)
+    problem = Problem(flip_form(TransverseFieldIsing(side=4, field=3.0)), single_flips(16), 8e-3, 1e-4)
     state = TrainingState(weights, np.ones((sites, 1024), np.float32), np.int32(0))
     arguments = (jax.random.key(0), problem, layout, state, np.int32(1), np.int32(1))
     arguments = jax.tree.map(jnp.asarray, arguments)

@@ -6,6 +6,10 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
+from nqs.general import general_network
+from nqs.general import sweep as general_sweep
+from nqs.moves import joined, pair_exchanges, single_flips
+from nqs.networks import FeedForwardModule
 from nqs.sampling import (
     Chains,
     Proposals,
@@ -17,7 +21,7 @@ from nqs.sampling import (
     sweep,
 )
 from tests.nqs.engines import ENGINES, laid_out, sparse_network
-from tests.nqs.oracles import relu_state
+from tests.nqs.oracles import relu_state, ring_bonds
 
 CHAINS, RECORDS, BETWEEN = 512, 60, 3
 
@@ -40,10 +44,12 @@ def test_configurations_are_visited_as_often_as_psi_squared_says(engine):
 
     @jax.jit
     def swept(key, spins):
-        return sweep(draw_proposals(key, 6, CHAINS, jnp.float32), spins, values, layout).chains.spins
+        return sweep(
+            draw_proposals(key, single_flips(6), CHAINS, jnp.float32), spins, values, layout
+        ).chains.spins
 
     start = random_spins(jax.random.key(1), 6, CHAINS)
-    counts = visited(swept, equilibrate(jax.random.key(2), start, values, layout, 50))
+    counts = visited(swept, equilibrate(jax.random.key(2), single_flips(6), start, values, layout, 50))
     expected = CHAINS * RECORDS * relu_state(weights) ** 2
     statistic = ((counts - expected) ** 2 / expected).sum()
     # Thinned records are nearly independent; a chance of 1e-4 below and above.
@@ -53,11 +59,84 @@ def test_configurations_are_visited_as_often_as_psi_squared_says(engine):
     assert ((counts - other) ** 2 / other).sum() > 100 * chi2.ppf(1 - 1e-4, 63)
 
 
+def chi_square(counts, expected):
+    """Whether counts fit: the statistic lies outside with a chance of 2e-4; nothing is where none may be."""
+    possible = expected > 0
+    assert not counts[~possible].any()
+    statistic = ((counts - expected)[possible] ** 2 / expected[possible]).sum()
+    degrees = possible.sum() - 1
+    return chi2.ppf(1e-4, degrees) < statistic < chi2.ppf(1 - 1e-4, degrees)
+
+
+# Pairs alone would leave the parity of down spins as it is, and flips of 4 and 6 as well.
+MIXED = joined(6, [[i] for i in range(6)], [[0, 1, 2, 3], [2, 3, 4, 5]], [[0, 2, 4], [0, 1, 2, 3, 4, 5]])
+GENERAL = "general"
+
+
+@pytest.mark.parametrize("engine", [*ENGINES, GENERAL])
+@pytest.mark.parametrize("name", ["exchange", "mixed"])
+def test_other_moves_visit_configurations_as_often_as_psi_squared_says(name, engine):
+    """Exchanges within Σσz = 0, which they never leave; flips of one, three, four and six spins everywhere."""
+    indices, weights = sparse_network()
+    moves = pair_exchanges(ring_bonds(6)) if name == "exchange" else MIXED
+    psi_squared = relu_state(weights) ** 2
+    if name == "exchange":
+        downs = np.array([x.bit_count() for x in range(64)])
+        psi_squared = np.where(downs == 3, psi_squared, 0) / psi_squared[downs == 3].sum()
+
+    if engine == GENERAL:
+        network = general_network(FeedForwardModule(9, 0.1), 6)
+        flat = jnp.asarray(weights.ravel(), jnp.float32)
+
+        @jax.jit
+        def swept(key, spins):
+            return general_sweep(key, moves, network, flat, spins.T, 10**6)[0].T
+    else:
+        layout, values = laid_out(engine, weights, indices, jnp.float32)
+
+        @jax.jit
+        def swept(key, spins):
+            proposals = draw_proposals(key, moves, CHAINS, jnp.float32)
+            return sweep(proposals, spins, values, layout).chains.spins
+
+    start = random_spins(jax.random.key(1), 6, CHAINS, balanced=name == "exchange")
+    for number in range(50):
+        start = swept(jax.random.fold_in(jax.random.key(2), number), start)
+    assert chi_square(visited(swept, start), CHAINS * RECORDS * psi_squared)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_exchanges_keep_every_magnetization_and_moves_of_one_spin_are_none(engine):
+    """From chains of all Σσz, without the draw of the overall sign."""
+    indices, weights = sparse_network()
+    layout, values = laid_out(engine, weights, indices, jnp.float32)
+    start = spins = random_spins(jax.random.key(1), 6, CHAINS)
+    moves = joined(6, ring_bonds(6), [[2]], [[0, 1, 3, 4]])._replace(exchange=np.int32(1))
+    tried, signs = 0.0, jnp.full(CHAINS, jnp.inf, jnp.float32)
+    swept = jax.jit(sweep)
+    for number in range(10):
+        proposals = draw_proposals(jax.random.key(number), moves, CHAINS, jnp.float32)
+        result = swept(proposals._replace(signs=signs), spins, values, layout)
+        spins, tried = result.chains.spins, tried + float(result.accepted)
+        np.testing.assert_array_equal(spins.sum(0), start.sum(0))
+    assert (spins != start).any(0).mean() > 0.5
+    # At most about half of the six pairs of eight moves are opposed, and heat bath takes half of them.
+    assert 0.05 < tried / 10 < 0.3
+
+
+@pytest.mark.parametrize("name", ["single", "exchange", "mixed"])
 @pytest.mark.parametrize("chains", [1, 70, 300])
-def test_every_engine_makes_the_same_moves_and_carries_theta_along(chains):
+def test_every_engine_makes_the_same_moves_and_carries_theta_along(chains, name):
     """300 chains are more than a block of the compiled loops, 70 end in a short one."""
     indices, weights = sparse_network(sites=9, hidden=700, live=2000, scale=0.05)
-    proposals = draw_proposals(jax.random.key(9), 9, chains, float)
+    moves = {
+        "single": single_flips(9),
+        "exchange": pair_exchanges(ring_bonds(9)),
+        "mixed": joined(
+            9, [[0], [7]], [[1, 2, 4, 5], [3, 4, 6, 7]], [[2, 5, 8], [0, 1, 2, 3, 4, 5, 6, 7, 8]]
+        ),
+    }[name]
+    proposals = draw_proposals(jax.random.key(9), moves, chains, float)
     flips = jnp.asarray([[0, 9], [3, 9], [8, 2]], jnp.int32)
     spins = random_spins(jax.random.key(8), 9, chains).astype(float)
     results = {}
@@ -65,7 +144,8 @@ def test_every_engine_makes_the_same_moves_and_carries_theta_along(chains):
         layout, values = laid_out(engine, weights, indices)
         results[engine] = sweep(proposals, spins, values, layout, flips)
     first = results["rows jax"]
-    assert np.any(first.chains.spins != spins)
+    # One chain may have no exchange that is taken.
+    assert chains == 1 or np.any(first.chains.spins != spins)
     np.testing.assert_allclose(first.chains.theta, weights.T @ first.chains.spins, atol=1e-12)
     used = np.unique(indices % 700)
     for engine, result in results.items():
@@ -109,7 +189,7 @@ def test_proposals_of_several_spins_keep_psi_squared(engine):
     after = spins
     for number in range(12):
         thresholds = logistic(jax.random.key(number), (4, 40_000), jnp.float32)
-        after = sweep(Proposals(pairs, thresholds, signs), after, values, layout).chains.spins
+        after = sweep(Proposals(pairs, thresholds, signs, jnp.int32(0)), after, values, layout).chains.spins
     assert 0.03 < float((after != spins).mean())
     counts = np.bincount((1 << np.arange(6)) @ (np.asarray(after) < 0), minlength=64)
     statistic = ((counts - 40_000 * psi_squared) ** 2 / (40_000 * psi_squared)).sum()
@@ -135,11 +215,12 @@ def test_single_flips_alone_keep_the_sign_of_a_ferromagnet(engine):
     weights = np.stack([np.full(9, 1.5), np.full(9, -1.5)], axis=1)
     layout, values = laid_out(engine, weights, np.arange(18), jnp.float32)
     up = jnp.ones((9, 400), jnp.float32)
-    both = jnp.sign(equilibrate(jax.random.key(4), up, values, layout, 20).sum(0))
+    both = jnp.sign(equilibrate(jax.random.key(4), single_flips(9), up, values, layout, 20).sum(0))
     assert abs(float(both.mean())) < 4 / np.sqrt(400)
     single, weakest = up, 9.0
     for number in range(20):
-        proposals = draw_proposals(jax.random.fold_in(jax.random.key(4), number), 9, 400, jnp.float32)
+        key = jax.random.fold_in(jax.random.key(4), number)
+        proposals = draw_proposals(key, single_flips(9), 400, jnp.float32)
         proposals = proposals._replace(signs=jnp.full(400, jnp.inf, jnp.float32))
         single = sweep(proposals, single, values, layout).chains.spins
         weakest = min(weakest, float(single.sum(0).min()))
@@ -158,10 +239,43 @@ def test_thresholds_are_logistic_and_none_accepts_everything():
 
 
 def test_a_sweep_tries_each_site_once_in_an_order_of_its_own():
-    orders = [draw_proposals(jax.random.key(seed), 9, 2, jnp.float32).sites[:, 0] for seed in range(2)]
+    orders = [
+        draw_proposals(jax.random.key(seed), single_flips(9), 2, jnp.float32).sites[:, 0] for seed in range(2)
+    ]
     for order in orders:
         assert sorted(order.tolist()) == list(range(9))
     assert orders[0].tolist() != orders[1].tolist()
+
+
+def test_single_flips_draw_the_numbers_that_a_permutation_of_the_sites_draws():
+    """What is trained stays the same to the bit: the order is a permutation of the sites by the first key."""
+    key = jax.random.key(3)
+    drawn = draw_proposals(key, single_flips(9), 2, jnp.float32)
+    for_order, for_thresholds = jax.random.split(key)
+    order = jax.random.permutation(for_order, jnp.arange(9, dtype=jnp.int32))
+    np.testing.assert_array_equal(drawn.sites, order[:, None])
+    thresholds = logistic(for_thresholds, (10, 2), jnp.float32)
+    np.testing.assert_array_equal(jnp.vstack([drawn.thresholds, drawn.signs]), thresholds)
+
+
+def test_balanced_spins_are_each_configuration_of_magnetization_0_equally_often():
+    spins = np.asarray(random_spins(jax.random.key(0), 6, 20_000, balanced=True))
+    counts = np.bincount((1 << np.arange(6)) @ (spins < 0), minlength=64)
+    downs = np.array([x.bit_count() for x in range(64)])
+    assert chi_square(counts, np.where(downs == 3, 20_000 / 20, 0))
+    with pytest.raises(ValueError, match="^7 spins cannot be balanced"):
+        random_spins(jax.random.key(0), 7, 3, balanced=True)
+
+
+@pytest.mark.parametrize("sets", [[[]], [[0, 0]], [[6]], [[-1]]])
+def test_a_move_that_is_no_set_of_sites_is_refused(sets):
+    with pytest.raises(ValueError, match="allowed: some of 0 … 5, each once"):
+        joined(6, sets)
+
+
+def test_an_exchange_of_anything_but_two_sites_is_refused():
+    with pytest.raises(ValueError, match=r"\(2, 3\); \(bonds, 2\) is needed"):
+        pair_exchanges([[0, 1, 2], [1, 2, 3]])
 
 
 def test_not_a_number_is_not_taken_for_one_by_the_compiled_loops():
@@ -171,5 +285,6 @@ def test_not_a_number_is_not_taken_for_one_by_the_compiled_loops():
     layout, values = laid_out("lists compiled", weights, indices)
     spins = random_spins(jax.random.key(3), 6, 50).astype(float)
     every = jnp.arange(6, dtype=jnp.int32)[:, None]
-    result = sweep(draw_proposals(jax.random.key(1), 6, 50, float), spins, values, layout, every)
+    proposals = draw_proposals(jax.random.key(1), single_flips(6), 50, float)
+    result = sweep(proposals, spins, values, layout, every)
     assert np.isnan(np.asarray(result.log_ratios)).any()

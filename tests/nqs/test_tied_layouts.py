@@ -18,6 +18,7 @@ from nqs.general import update as general_update
 from nqs.hamiltonians import compile_flip_form, flip_form
 from nqs.layouts import list_layout
 from nqs.local_energies import local_energies
+from nqs.moves import single_flips
 from nqs.pruning import remaining_by_level
 from nqs.reconfiguration import update_in_parameters, update_of_tied
 from nqs.sampling import draw_proposals, random_spins, sweep
@@ -80,7 +81,8 @@ def laid_out(tied, indices, weights, activation="gelu", samples=SAMPLES, degree=
 
 def problem_of(form, field_factor=1.0):
     form = form._replace(flip_coefficients=field_factor * form.flip_coefficients)
-    return Problem(jax.tree.map(jnp.asarray, form), jnp.float64(8e-3), jnp.float64(SHIFT))
+    problem = Problem(form, single_flips(SITES), jnp.float64(8e-3), jnp.float64(SHIFT))
+    return jax.tree.map(jnp.asarray, problem)
 
 
 def ising_form(boundary):
@@ -242,7 +244,7 @@ def test_where_each_entry_is_its_own_parameter_a_relu_layer_is_that_of_the_fast_
     tied = TiedWeights(9, 30, 60, *np.divmod(indices, 30), np.arange(60))
     layout, values = laid_out(tied, np.arange(60), weights.ravel()[indices], "relu")
     spins = random_spins(jax.random.key(8), 9, SAMPLES).astype(float)
-    proposals = draw_proposals(jax.random.key(9), 9, SAMPLES, float)
+    proposals = draw_proposals(jax.random.key(9), single_flips(9), SAMPLES, float)
     flips = jnp.asarray([[0, 9], [3, 9], [8, 2]], jnp.int32)
     swept = jax.jit(sweep)
     fast, own = (swept(proposals, spins, values, kind, flips) for kind in (lists, layout))

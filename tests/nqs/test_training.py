@@ -11,6 +11,7 @@ from nqs import full_summation
 from nqs.config import TransverseFieldIsing
 from nqs.hamiltonians import flip_form
 from nqs.layouts import list_layout, padded_degree, row_layout
+from nqs.moves import single_flips
 from nqs.sampling import random_spins
 from nqs.training import Problem, TrainingState, train, train_batch
 from tests.nqs.engines import ENGINES, live_values, sparse_network
@@ -40,6 +41,7 @@ def member(engine, number, rate=None):
         values[:LIVE] = weights.ravel()[indices]
     problem = Problem(
         compiled_form(FIELDS[number]),
+        single_flips(SHAPE[0]),
         jnp.float64(RATES[number] if rate is None else rate),
         jnp.float64(1e-3 * (1 + number)),
     )
@@ -129,7 +131,7 @@ def trained_energies(dtype):
     weights = jnp.stack([0.01 * jax.random.normal(key, shape) for key in keys])
     spins = jnp.stack([random_spins(jax.random.fold_in(key, 1), 9, 300) for key in keys])
     form = compiled_form(3.04438)
-    problem = Problem(form, jnp.float64(8e-3), jnp.float64(1e-4))
+    problem = Problem(form, single_flips(9), jnp.float64(8e-3), jnp.float64(1e-4))
     layout = row_layout(shape, np.arange(324), compiled=True)
     problem, layout = jax.tree.map(lambda leaf: jnp.stack([jnp.asarray(leaf)] * SEEDS), (problem, layout))
     state = TrainingState(weights, spins, jnp.zeros(SEEDS, jnp.int32))
