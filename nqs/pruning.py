@@ -17,6 +17,9 @@ def removed_count(remaining: int, ratio: float) -> int:
 def remaining_by_level(layer_sizes: tuple[int, ...], ratio: float, levels: int) -> tuple[int, ...]:
     """Prunable weights left at levels 0 … levels, each layer pruned by itself.
 
+    Global pruning counts as one layer: give it the total alone. A single layer may then be empty long
+    before the last count.
+
     Shorter than levels + 1 where a layer is used up before; the last count is then the first at
     which a layer is empty.
     """
@@ -46,6 +49,13 @@ def prune_by_magnitude(indices: np.ndarray, values: np.ndarray, ratio: float) ->
     # A stable sort leaves equal magnitudes in index order: of a tie, the lower index goes first.
     order = np.argsort(np.abs(values), kind="stable")
     return np.sort(indices[order[removed_count(len(indices), ratio) :]])
+
+
+def prune_at_random(generator: np.random.Generator, indices: np.ndarray, ratio: float) -> np.ndarray:
+    """Indices (live,) of a layer that survive when `removed_count` of them, drawn uniformly, are removed."""
+    return np.sort(
+        generator.choice(indices, len(indices) - removed_count(len(indices), ratio), replace=False)
+    )
 
 
 def random_mask(generator: np.random.Generator, size: int, live: int) -> np.ndarray:

@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from nqs.pruning import prune_by_magnitude, random_mask, remaining_by_level, removed_count
+from nqs.pruning import (
+    prune_at_random,
+    prune_by_magnitude,
+    random_mask,
+    remaining_by_level,
+    removed_count,
+)
 
 
 @pytest.mark.parametrize(
@@ -55,3 +61,25 @@ def test_random_masks_have_the_asked_number_of_different_weights_and_cover_evenl
         counts[mask] += 1
     # Each weight is drawn 500 ± 19 times; five of its standard deviations.
     assert np.all(np.abs(counts - 500) < 5 * np.sqrt(2000 * 0.25 * 0.75))
+
+
+def test_the_papers_residual_network_can_be_pruned_as_often_as_the_paper_says():
+    """(Fig. 1c) 43 levels of 12 % of the blocks' 18432 weights."""
+    counts = remaining_by_level((18432,), 0.12, 43)
+    assert len(counts) == 44 and counts[:3] == (18432, 16220, 14274)
+
+
+def test_random_pruning_keeps_the_counted_number_and_every_weight_equally_often():
+    generator = np.random.default_rng(2)
+    positions, kept_times = np.arange(0, 60, 3), np.zeros(60)
+    for _ in range(2000):
+        kept = prune_at_random(generator, positions, 0.25)
+        assert len(kept) == 15 and np.all(np.diff(kept) > 0)
+        kept_times[kept] += 1
+    assert not kept_times[np.arange(60) % 3 > 0].any()
+    # Five standard deviations of the binomial.
+    assert np.all(abs(kept_times[::3] - 1500) < 5 * np.sqrt(2000 * 0.75 * 0.25))
+
+
+def test_random_pruning_removes_at_least_one():
+    assert len(prune_at_random(np.random.default_rng(0), np.arange(3), 0.01)) == 2
