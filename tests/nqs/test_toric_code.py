@@ -1,0 +1,254 @@
+"""The toric code against stabiliser arguments, NetKet's matrices and the closed form of its exact solution."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.stats import chi2
+
+from nqs import full_summation, runs
+from nqs.config import DenseRun, Measurement, OddParity, ToricCode, Training
+from nqs.hamiltonians import compile_flip_form
+from nqs.moves import single_flips
+from nqs.sampling import draw_proposals, equilibrate, random_spins, sweep
+from nqs.tasks import Task
+from nqs.toric_code import (
+    classify_filters,
+    flip_loops,
+    ground_state_weight,
+    mean_plaquette,
+    moves,
+    odd_parity_energy,
+    odd_parity_weights,
+    plaquettes,
+    sampled_observables,
+    sector_weights,
+    sign_loops,
+    solved_plaquettes,
+    stars,
+    toric_code_form,
+    toric_code_operator,
+)
+from tests.nqs.engines import laid_out
+
+SIDES = [2, 3, 5]
+
+
+def overlaps(one, other):
+    return np.array([[len(set(a) & set(b)) for b in other.tolist()] for a in one.tolist()])
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_every_edge_is_in_two_stars_and_two_plaquettes_and_all_terms_commute(side):
+    for sets in (stars(side), plaquettes(side)):
+        assert sets.shape == (side**2, 4)
+        assert np.all(np.bincount(sets.ravel(), minlength=2 * side**2) == 2)
+        assert all(len(set(edges)) == 4 for edges in sets.tolist())
+    assert not np.any(overlaps(stars(side), plaquettes(side)) % 2)
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_loops_commute_with_all_terms_and_change_one_winding_each(side):
+    assert not np.any(overlaps(flip_loops(side), plaquettes(side)) % 2)
+    assert not np.any(overlaps(sign_loops(side), stars(side)) % 2)
+    crossing = overlaps(flip_loops(side), sign_loops(side)) % 2
+    assert {tuple(row) for row in crossing[:side]} == {(1, 0)}
+    assert {tuple(row) for row in crossing[side:]} == {(0, 1)}
+
+
+@pytest.mark.parametrize("side", [2, 3])
+def test_the_form_is_the_one_compiled_from_netkets_strings(side):
+    own, compiled = toric_code_form(side), compile_flip_form(toric_code_operator(side))
+
+    def terms(coefficients, sets):
+        return sorted(
+            (tuple(sorted(chosen)), c) for c, chosen in zip(coefficients, sets.tolist(), strict=True)
+        )
+
+    assert terms(own.diagonal_coefficients, own.diagonal_sites) == terms(
+        compiled.diagonal_coefficients, compiled.diagonal_sites
+    )
+    assert terms(own.flip_coefficients, own.flip_sites) == terms(
+        compiled.flip_coefficients, compiled.flip_sites
+    )
+
+
+def test_the_spectrum_starts_with_four_levels_at_minus_two_n_and_a_gap_of_four():
+    form = toric_code_form(2)
+    matrix = np.stack([full_summation.apply(form, column) for column in np.eye(256)], axis=1)
+    np.testing.assert_allclose(np.linalg.eigvalsh(matrix)[:5], [-8, -8, -8, -8, -4], atol=1e-10)
+
+
+def ground_states(side):
+    """The four, as orbits of the stars from one configuration of each sector."""
+    configurations = np.arange(1 << (2 * side**2))
+    loops = flip_loops(side)
+    states = []
+    for first in (0, 1):
+        for second in (0, 1):
+            at = sum(1 << int(e) for e in loops[0]) * first ^ sum(1 << int(e) for e in loops[side]) * second
+            psi = np.zeros(len(configurations))
+            psi[at] = 1
+            for edges in stars(side):
+                psi = psi + psi[configurations ^ sum(1 << int(edge) for edge in edges)]
+            states.append(psi / np.linalg.norm(psi))
+    return states
+
+
+def test_ground_states_are_found_with_their_sectors_and_weights():
+    side, states = 3, ground_states(3)
+    spins = full_summation.all_spins(18)
+    for number, psi in enumerate(states):
+        energy = psi @ full_summation.apply(toric_code_form(side), psi)
+        assert energy == pytest.approx(-18, rel=1e-12)
+        np.testing.assert_allclose(sector_weights(side, spins, psi**2), np.eye(4)[number], atol=1e-12)
+        assert ground_state_weight(side, psi) == pytest.approx(1, rel=1e-12)
+    mixed = (states[0] + 2 * states[3]) / np.sqrt(5)
+    np.testing.assert_allclose(sector_weights(side, spins, mixed**2), [0.2, 0, 0, 0.8], atol=1e-12)
+    broken = np.sqrt(0.7) * mixed + np.sqrt(0.3) * mixed[np.arange(1 << 18) ^ 1]
+    assert ground_state_weight(side, broken) == pytest.approx(0.7, rel=1e-12)
+    assert broken**2 @ mean_plaquette(side, spins) == pytest.approx(1 - 0.3 * 4 / 9, rel=1e-12)
+
+
+@pytest.mark.parametrize("filters", [4, 8])
+@pytest.mark.parametrize("side, magnitudes", [(2, np.arange(1, 17) / 10), (3, [0.1, 0.4, 0.9, 1.6])])
+def test_the_exact_solution_has_the_energy_and_variance_of_its_closed_form(side, magnitudes, filters):
+    form = toric_code_form(side)
+    for magnitude in magnitudes:
+        psi = full_summation.wave_function(odd_parity_weights(side, magnitude, filters))
+        h_psi = full_summation.apply(form, psi)
+        energy = psi @ h_psi
+        expected = odd_parity_energy(side, magnitude, filters)
+        assert energy == pytest.approx(expected.energy, rel=1e-12)
+        residual = h_psi - energy * psi
+        assert residual @ residual == pytest.approx(expected.variance, rel=1e-8, abs=1e-14)
+
+
+def test_the_closed_form_keeps_its_digits_where_the_error_is_tiny():
+    """→ (n − 1) e^(−16 a): at a = 2.5 that is 8 · 4e-18, far below the rounding of E."""
+    error = odd_parity_energy(3, 2.5, 8).relative_error
+    assert error == pytest.approx(8 * np.exp(-40), rel=1e-6)
+    assert odd_parity_energy(3, 2.5, 8).variance == pytest.approx(4 * 9 * 8 * 2 * np.exp(-40), rel=1e-6)
+
+
+@pytest.mark.parametrize("missing", range(4))
+def test_no_filter_of_the_four_can_be_spared(missing):
+    weights = odd_parity_weights(3, 1.5, 4)
+    weights[:, missing::4] = 0
+    psi = full_summation.wave_function(weights)
+    error = 1 + psi @ full_summation.apply(toric_code_form(3), psi) / 18
+    assert error > 1e3 * odd_parity_energy(3, 1.5, 4).relative_error
+
+
+def test_a_built_network_is_measured_as_a_run_without_steps():
+    """3 × 3 by full summation, 4 × 4 from samples, 8 × 8 with the bound where nothing broken is seen."""
+    for side, magnitude, sampled in ((3, 0.3, False), (4, 0.3, True), (8, 1.6, True)):
+        run = DenseRun(
+            hamiltonian=ToricCode(side=side),
+            network=OddParity(magnitude=magnitude),
+            training=Training(samples=256),
+            steps=0,
+            replicate=0,
+        )
+        state = runs.advance(Task(run, 0, Measurement(sweeps=10, equilibration_sweeps=20)), 1e9).state
+        expected = odd_parity_energy(side, magnitude, 8)
+        assert state["estimator"] == ("sampling" if sampled else "full_summation")
+        assert state["steps"] == 0
+        if not sampled:
+            assert state["energy"] == pytest.approx(expected.energy, rel=1e-12)
+            assert state["variance"] == pytest.approx(expected.variance, rel=1e-8)
+            assert state["star"] == pytest.approx(1, rel=1e-10)
+            assert state["plaquette"] == pytest.approx(-1 - expected.energy / side**2, rel=1e-10)
+            assert sum(state["sector_weights"]) <= 1
+            continue
+        assert 0 < state["energy_error"]
+        assert abs(state["energy"] - expected.energy) < 4 * state["energy_error"]
+        if magnitude == 1.6:
+            # (n − 1) e^(−16 a) = 5e-10: no sample is broken, and the error is a bound.
+            assert state["plaquette"] == 1 and state["plaquette_error"] == pytest.approx(3 / 2560 * 4 / 64)
+            assert state["energy_error"] > 64 * state["plaquette_error"]
+        else:
+            assert state["energy_error"] < 0.02 * abs(expected.energy)
+
+
+def test_without_the_loops_chains_stay_in_their_sectors():
+    """A converged network has all four with weight ¼; star flips and single flips alone keep what they start with."""
+    layout, weights = laid_out(
+        "rows compiled", odd_parity_weights(3, 1.6, 8), np.arange(18 * 72), jnp.float32
+    )
+    start = jnp.ones((18, 512), jnp.float32)
+    shares = {}
+    for name in ("with loops", "without"):
+        made = moves(3)
+        if name == "without":
+            keep = np.array(
+                [len(set(row) - {18}) == 4 or set(row[1:]) == {18} for row in made.sites.tolist()]
+            )
+            made = made._replace(sites=made.sites[keep])
+            assert len(made.sites) == 18 + 18
+        spins = np.asarray(equilibrate(jax.random.key(0), made, start, weights, layout, 30))
+        shares[name] = sector_weights(3, spins, np.full(512, 1 / 512))
+    # Chi-square of 512 chains over four sectors, a chance of 1e-4.
+    assert 512 * np.sum((shares["with loops"] - 0.25) ** 2 / 0.25) < chi2.ppf(1 - 1e-4, 3)
+    # The draw of the overall sign flips three edges of each loop: ++ and −− mix, the others stay empty.
+    assert shares["without"][1] == shares["without"][2] == 0
+
+
+def test_sampled_observables_of_chains_cover_the_exact_ones():
+    side, magnitude = 3, 0.25
+    weights = odd_parity_weights(side, magnitude, 8)
+    layout, values = laid_out("rows compiled", weights, np.arange(weights.size))
+    form, made = toric_code_form(side), moves(side)
+    spins = random_spins(jax.random.key(1), 18, 1024).astype(float)
+    spins = equilibrate(jax.random.key(2), made, spins, values, layout, 30)
+    diagonal, energies = [], []
+    for number in range(8):
+        proposals = draw_proposals(jax.random.fold_in(jax.random.key(3), number), made, 1024, float)
+        swept = sweep(proposals, spins, values, layout, form.flip_sites)
+        spins = swept.chains.spins
+        diagonal.append(-9 * mean_plaquette(side, np.asarray(spins)))
+        energies.append(diagonal[-1] - np.exp(np.asarray(swept.log_ratios)).sum(0))
+    found = sampled_observables(side, np.array(diagonal), np.array(energies), np.asarray(spins))
+    expected = -1 - odd_parity_energy(side, magnitude, 8).energy / 9
+    assert abs(found["plaquette"] - expected) < 4 * found["plaquette_error"] < 0.1
+    assert found["star"] == pytest.approx(1, abs=1e-10)
+
+
+def test_single_flips_alone_are_the_moves_of_other_lattices():
+    assert len(moves(3).sites) == 18 + 18 + 6 and moves(3).sites.shape[1] == 4
+    assert moves(5).sites.shape == (50 + 50 + 10, 5)
+    np.testing.assert_array_equal(moves(3).sites[:18, 0], single_flips(18).sites[:, 0])
+
+
+def test_filters_are_classified_by_place_parity_and_cleanness():
+    side = 3
+    generator = np.random.default_rng(0)
+    weights = odd_parity_weights(side, 1.0, 4)
+    weights += 0.05 * generator.normal(size=weights.shape) * (weights != 0)
+    filters = classify_filters(side, weights)
+    np.testing.assert_array_equal(filters.place, np.repeat(np.arange(9), 4))
+    np.testing.assert_array_equal(filters.odd_edge, np.tile(np.arange(4), 9))
+    assert filters.clean.all() and filters.odd.all()
+    np.testing.assert_allclose(filters.share, 1, rtol=1e-12)
+    assert solved_plaquettes(side, filters) == 1
+
+    spoiled = weights.copy()
+    spoiled[plaquettes(side)[0][2], 0] = 0  # pruned: not clean
+    spoiled[plaquettes(side)[1][1], 5] *= -1  # even
+    spoiled[:, 8] = 0
+    spoiled[stars(side)[4], 8] = [1, 1, 1, -1]  # an odd star
+    spoiled[:, 12] += 0.3  # spread over the lattice
+    spoiled[:, 35] = 0  # dead
+    filters = classify_filters(side, spoiled)
+    assert 35 not in filters.unit and len(filters.unit) == 35
+    assert (filters.ratio[0], filters.clean[0]) == (0, False)
+    assert (filters.odd[5], filters.clean[5], filters.place[5]) == (False, True, 1)
+    assert (filters.place[8], filters.odd[8], filters.clean[8]) == (9 + 4, True, True)
+    assert filters.place[12] == 3 and not filters.clean[12]
+    # Plaquettes 0, 1, 2, 3 and 8 lack a filter.
+    assert solved_plaquettes(side, filters) == pytest.approx(4 / 9)
+
+
+def test_other_numbers_of_filters_are_refused():
+    with pytest.raises(ValueError, match="5 filters a plaquette; 4 or 8"):
+        odd_parity_weights(3, 1.0, 5)
