@@ -6,7 +6,9 @@ and every count or cost is arithmetic on them.
 
 from __future__ import annotations
 
+import hashlib
 import math
+import re
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -44,7 +46,16 @@ class Config(BaseModel):
         return chosen
 
 
-class TransverseFieldIsing(Config):
+class HamiltonianConfig(Config):
+    """What all Hamiltonians have: kind, side, sites, boundary, field (None where there is none), label."""
+
+    @property
+    def parameters_json(self) -> str:
+        """Canonical JSON of everything that fixes H: the key that reference energies join on."""
+        return canonical_json({k: v for k, v in self.identity().items() if k != "kind"})
+
+
+class TransverseFieldIsing(HamiltonianConfig):
     """H = −J Σ_⟨ij⟩ σz_i σz_j − h Σ_i σx_i on the square lattice (paper, Eq. 5)."""
 
     strengths: ClassVar[frozenset[str]] = frozenset({"field", "coupling"})
@@ -60,17 +71,83 @@ class TransverseFieldIsing(Config):
         return self.side**2
 
     @property
-    def parameters_json(self) -> str:
-        """Canonical JSON of everything that fixes H: the key that reference energies join on."""
-        return canonical_json({k: v for k, v in self.identity().items() if k != "kind"})
-
-    @property
     def label(self) -> str:
         return f"{self.side}×{self.side} TFIM h={self.field:g}"
 
 
+class ToricCode(HamiltonianConfig):
+    """H = −Σ_v Π_{i∈v} σx_i − Σ_p Π_{i∈p} σz_i on the edges of a periodic square lattice (paper, Eq. 6)."""
+
+    kind: Literal["toric_code"] = "toric_code"
+    side: int = Field(ge=2, le=16, description="linear size L; N = 2 L² spins on the edges")
+
+    boundary: ClassVar[str] = "periodic"
+    field: ClassVar[None] = None
+
+    @property
+    def sites(self) -> int:
+        return 2 * self.side**2
+
+    @property
+    def label(self) -> str:
+        return f"{self.side}×{self.side} toric code"
+
+
+class PauliTerms(HamiltonianConfig):
+    """H = Σ_k c_k P_k of Pauli strings: any real Hamiltonian, as `nqs.hamiltonians.pauli_terms` reads NetKet's.
+
+    The terms are the identity; name, side and field are for tables and charts.
+    """
+
+    not_identity: ClassVar[frozenset[str]] = frozenset({"name", "side", "field"})
+
+    kind: Literal["pauli"] = "pauli"
+    name: str = Field(min_length=1, description="what the tables call it")
+    sites: int = Field(ge=2, le=1024, description="number of spins N")
+    side: int = Field(ge=1, description="linear size L")
+    field: float | None = Field(default=None, description="the strength that phase diagrams have on an axis")
+    boundary: Literal["open", "periodic"] = "open"
+    terms: tuple[tuple[float, str], ...] = Field(
+        min_length=1, description='coefficient and string, such as (-1.0, "Z0 Z1")'
+    )
+
+    @field_validator("terms")
+    @classmethod
+    def _are_pauli_strings(cls, terms):
+        for _, string in terms:
+            if not all(re.fullmatch(r"[XYZ]\d+", letter) for letter in string.split()):
+                raise ValueError(f"term {string!r}; allowed: letters X, Y, Z with a site, as in 'X0 Z3'")
+            chosen = [letter[1:] for letter in string.split()]
+            if len(set(chosen)) < len(chosen):
+                raise ValueError(f"term {string!r} has a site twice")
+        return terms
+
+    @model_validator(mode="after")
+    def _sites_exist(self):
+        for _, string in self.terms:
+            for letter in string.split():
+                if int(letter[1:]) >= self.sites:
+                    raise ValueError(
+                        f"term {string!r} has site {letter[1:]}; the sites are 0 to {self.sites - 1}"
+                    )
+        return self
+
+    @property
+    def parameters_json(self) -> str:
+        """Canonical JSON of the name and a digest of the terms."""
+        digest = hashlib.sha256(canonical_json(self.identity()).encode()).hexdigest()[:16]
+        return canonical_json({"name": self.name, "sites": self.sites, "terms": digest})
+
+    @property
+    def label(self) -> str:
+        return f"{self.name}, {self.sites} spins" + (f", {self.field:g}" if self.field is not None else "")
+
+
 class FeedForward(Config):
     """log ψ(s) = Σ_j relu(Σ_i W_ij s_i), no bias, α N hidden units."""
+
+    # Whether a level compares weights of all layers, or prunes each layer by itself.
+    global_pruning: ClassVar[bool] = False
 
     kind: Literal["ffnn"] = "ffnn"
     width_per_spin: float = Field(default=8.0, gt=0, description="α, hidden units a site")
@@ -83,6 +160,10 @@ class FeedForward(Config):
         """Shape of each prunable layer: {"hidden": (sites, hidden units)}."""
         return {"hidden": (sites, self.hidden(sites))}
 
+    def other_layers(self, sites: int) -> dict[str, tuple[int, ...]]:
+        """Shape of each layer that is trained and never pruned: none."""
+        return {}
+
     def check_fits(self, sites: int) -> None:
         """Raise ValueError where α N is not a whole number of hidden units."""
         hidden = self.width_per_spin * sites
@@ -91,6 +172,126 @@ class FeedForward(Config):
                 f"width_per_spin {self.width_per_spin:g} gives {hidden:g} hidden units on {sites} "
                 "sites; it must be a whole number, at least 1"
             )
+
+
+class OddParity(Config):
+    """The exact solution of the toric code: filters of odd parity on every plaquette (paper, Table 1, Fig. 7).
+
+    Built, not trained: its dense run has 0 steps.
+    """
+
+    global_pruning: ClassVar[bool] = False
+
+    kind: Literal["odd_parity"] = "odd_parity"
+    magnitude: float = Field(gt=0, description="a, the magnitude of all weights")
+    filters: Literal[4, 8] = Field(default=8, description="filters a plaquette")
+
+    @property
+    def width_per_spin(self) -> float:
+        return self.filters / 2
+
+    def hidden(self, sites: int) -> int:
+        """Filters in all: N/2 plaquettes have them."""
+        return self.filters * sites // 2
+
+    def layers(self, sites: int) -> dict[str, tuple[int, int]]:
+        """Shape of each prunable layer: {"hidden": (sites, filters)}."""
+        return {"hidden": (sites, self.hidden(sites))}
+
+    def other_layers(self, sites: int) -> dict[str, tuple[int, ...]]:
+        """Shape of each layer that is trained and never pruned: none."""
+        return {}
+
+    def check_fits(self, sites: int) -> None:
+        """Raise ValueError where the sites are not those of a toric code."""
+        side = math.isqrt(sites // 2)
+        if 2 * side**2 != sites:
+            raise ValueError(f"odd-parity filters on {sites} sites; they need a toric code, 2 L² sites")
+
+
+class Convolutional(Config):
+    """log ψ(s) = Σ gelu(kernels * s), no bias, summed over positions and kernels."""
+
+    global_pruning: ClassVar[bool] = False
+
+    kind: Literal["cnn"] = "cnn"
+    kernels: int = Field(default=4, ge=1)
+    kernel_side: int = Field(default=3, ge=1, description="linear size of the square kernels")
+    padding: Literal["same", "valid", "circular"] = Field(
+        default="same",
+        description="same: zeros around the lattice; valid: kernels inside it; circular: periodic",
+    )
+    initial: Literal["he", "lecun"] = Field(default="he", description="truncated normal initial weights")
+
+    width_per_spin: ClassVar[None] = None
+
+    def hidden(self, sites: int) -> int:
+        """Hidden units: positions of the kernels times their number."""
+        side = math.isqrt(sites)
+        positions = side - self.kernel_side + 1 if self.padding == "valid" else side
+        return positions**2 * self.kernels
+
+    def layers(self, sites: int) -> dict[str, tuple[int, ...]]:
+        """Shape of each prunable layer: {"kernel": (kernel side, kernel side, 1, kernels)}."""
+        return {"kernel": (self.kernel_side, self.kernel_side, 1, self.kernels)}
+
+    def other_layers(self, sites: int) -> dict[str, tuple[int, ...]]:
+        """Shape of each layer that is trained and never pruned: none."""
+        return {}
+
+    def check_fits(self, sites: int) -> None:
+        """Raise ValueError where the sites are no square lattice or the kernels do not fit it."""
+        _check_kernels_fit(sites, self.kernel_side, self.padding)
+
+
+class ResidualConvolutional(Config):
+    """An embedding, then blocks x + conv gelu LN conv gelu LN x, a last LN with a scale, summed.
+
+    LN is a layer norm over the filters without parameters. The last one has a scale for each filter:
+    normalised features have mean 0, and their bare sum would be log ψ = 0 for every s.
+    """
+
+    global_pruning: ClassVar[bool] = True
+
+    kind: Literal["rescnn"] = "rescnn"
+    blocks: int = Field(default=4, ge=1, description="residual blocks of two convolutions each")
+    filters: int = Field(default=16, ge=2, description="channels of every convolution")
+    kernel_side: int = Field(default=3, ge=1, description="linear size of the square kernels")
+    padding: Literal["same", "circular"] = Field(
+        default="same",
+        description="same: zeros around the lattice; circular: periodic; a skip needs the lattice's size",
+    )
+
+    width_per_spin: ClassVar[None] = None
+
+    def layers(self, sites: int) -> dict[str, tuple[int, ...]]:
+        """Shape of each prunable layer, two convolutions a block: {"block0_conv0": …, "block0_conv1": …}."""
+        shape = (self.kernel_side, self.kernel_side, self.filters, self.filters)
+        return {f"block{block}_conv{conv}": shape for block in range(self.blocks) for conv in range(2)}
+
+    def other_layers(self, sites: int) -> dict[str, tuple[int, ...]]:
+        """Shape of each layer that is trained and never pruned: the embedding and the last scale."""
+        return {
+            "embedding": (self.kernel_side, self.kernel_side, 1, self.filters),
+            "final_scale": (self.filters,),
+        }
+
+    def check_fits(self, sites: int) -> None:
+        """Raise ValueError where the sites are no square lattice or the kernels do not fit it."""
+        _check_kernels_fit(sites, self.kernel_side, self.padding)
+
+
+def _check_kernels_fit(sites: int, kernel_side: int, padding: str) -> None:
+    side = math.isqrt(sites)
+    if side**2 != sites:
+        raise ValueError(f"a convolution on {sites} sites; it needs a square lattice, L² sites")
+    # Around a lattice of zeros a kernel may be larger, as long as each entry meets a spin somewhere.
+    largest = 2 * side - 1 if padding == "same" else side
+    if kernel_side > largest:
+        raise ValueError(
+            f"kernel_side is {kernel_side}; with padding {padding!r} a {side} × {side} lattice takes at most "
+            f"{largest}"
+        )
 
 
 class Training(Config):
@@ -108,10 +309,13 @@ class Measurement(Config):
     equilibration_sweeps: int = Field(default=20, ge=0, description="sweeps before the first record")
 
 
-Hamiltonian = TransverseFieldIsing  # a discriminated union once there are more kinds
-Network = FeedForward
+Hamiltonian = Annotated[TransverseFieldIsing | ToricCode | PauliTerms, Field(discriminator="kind")]
+Network = Annotated[
+    FeedForward | Convolutional | ResidualConvolutional | OddParity, Field(discriminator="kind")
+]
 
-Method = Literal["imp_wr"]
+# Magnitude pruning with rewinding, the same without it, and random pruning with it (paper, Sec. IV).
+Method = Literal["imp_wr", "imp_ct", "irp_wr"]
 Variant = Literal["init_imp", "rand_imp", "init_rand"]
 
 
@@ -122,8 +326,20 @@ class DenseRun(Config):
     hamiltonian: Hamiltonian
     network: Network
     training: Training
-    steps: int = Field(ge=1, description="pre-training steps")
+    steps: int = Field(ge=0, description="pre-training steps; 0 for a network that is built")
     replicate: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _is_trained_or_built(self):
+        built = isinstance(self.network, OddParity)
+        if built and not isinstance(self.hamiltonian, ToricCode):
+            raise ValueError("odd-parity filters belong to the toric code")
+        if built != (self.steps == 0):
+            raise ValueError(
+                f"a network of kind {self.network.kind!r} is {'built: 0' if built else 'trained: at least 1'} "
+                f"pre-training steps, not {self.steps}"
+            )
+        return self
 
     @property
     def run_id(self) -> str:
@@ -153,7 +369,19 @@ class DenseRun(Config):
 
     @property
     def initial_parameters(self) -> int:
-        return sum(math.prod(shape) for shape in self.network.layers(self.hamiltonian.sites).values())
+        """Prunable weights n0."""
+        return sum(self.prunable_sizes)
+
+    @property
+    def other_parameters(self) -> int:
+        """Parameters that are never pruned."""
+        return sum(math.prod(shape) for shape in self.network.other_layers(self.hamiltonian.sites).values())
+
+    @property
+    def prunable_sizes(self) -> tuple[int, ...]:
+        """Weights of each set that is pruned by itself: of each layer, or of all together."""
+        sizes = tuple(math.prod(shape) for shape in self.network.layers(self.hamiltonian.sites).values())
+        return (sum(sizes),) if self.network.global_pruning else sizes
 
 
 class TrajectoryRun(Config):
@@ -215,8 +443,7 @@ class TrajectoryRun(Config):
 
     @property
     def _counts(self) -> tuple[int, ...]:
-        shapes = self.parent.network.layers(self.parent.hamiltonian.sites).values()
-        return remaining_by_level(tuple(math.prod(s) for s in shapes), self.pruning_ratio, self.levels)
+        return remaining_by_level(self.parent.prunable_sizes, self.pruning_ratio, self.levels)
 
 
 class TicketRun(Config):
@@ -267,22 +494,32 @@ class TicketRun(Config):
         return self.parent.remaining(level)
 
 
+def reference_method(hamiltonian: Hamiltonian) -> tuple[str, float]:
+    """How a reference energy is computed, and the sites up to which it can be."""
+    if isinstance(hamiltonian, ToricCode):
+        return "exact", math.inf
+    if isinstance(hamiltonian, TransverseFieldIsing):
+        return "ed", EXACT_DIAGONALIZATION_SITES
+    return "ed", FULL_SUMMATION_SITES
+
+
 class ReferenceJob(Config):
     """A reference energy computed exactly, a job of the sweep like any other."""
 
     kind: Literal["reference"] = "reference"
     hamiltonian: Hamiltonian
-    method: Literal["ed"] = "ed"
+    method: Literal["ed", "exact"] = "ed"
 
-    @field_validator("hamiltonian")
-    @classmethod
-    def _small_enough(cls, hamiltonian):
-        if hamiltonian.sites > EXACT_DIAGONALIZATION_SITES:
+    @model_validator(mode="after")
+    def _can_be_had(self):
+        method, most = reference_method(self.hamiltonian)
+        if self.method != method:
+            raise ValueError(f"reference by {self.method!r}; that of {self.hamiltonian.label} is {method!r}")
+        if self.hamiltonian.sites > most:
             raise ValueError(
-                f"exact diagonalisation of {hamiltonian.sites} sites; "
-                f"at most {EXACT_DIAGONALIZATION_SITES} are possible"
+                f"exact diagonalisation of {self.hamiltonian.sites} sites; at most {most} are possible"
             )
-        return hamiltonian
+        return self
 
     @property
     def run_id(self) -> str:

@@ -23,6 +23,8 @@ from jax import Array
 
 from nqs.hamiltonians import FlipForm, diagonal_energies
 from nqs.linear_solve import solve, upper_blocks
+from nqs.local_energies import flipped_energies
+from nqs.moves import Moves, allowed
 from nqs.sampling import draw_proposals
 from nqs.training import Problem, StepInfo, StepRecords, TrainingState, make_steps
 
@@ -183,6 +185,11 @@ def choose_chunks(
     )
 
 
+def forward_chunk(network: GeneralNetwork, dtype) -> int:
+    """Configurations of one forward that fit CHUNK_BYTES, at least one."""
+    return max(1, CHUNK_BYTES // _forward_bytes(network, dtype)[0])
+
+
 def estimated_bytes(
     network: GeneralNetwork, samples: int, live: int, flips: int, chunks: Chunks, dtype
 ) -> int:
@@ -245,6 +252,20 @@ def _bytes_written(jaxpr) -> int:
     return total
 
 
+@partial(jax.tree_util.register_dataclass, data_fields=("live",), meta_fields=("network",))
+@dataclass(frozen=True)
+class GeneralLayout:
+    """Any Flax network under a mask.
+
+    Attributes:
+        network: static under jit.
+        live: positions of the live weights in the network's vector, from `padded_live`.
+    """
+
+    network: GeneralNetwork
+    live: Array
+
+
 @partial(jax.jit, static_argnames=("network", "dtype", "chunks"), donate_argnames="state")
 def train_general(
     key: Array,
@@ -300,7 +321,7 @@ def evaluate_general(
     """
     chunks = chunks or choose_chunks(network, spins.shape[1], len(live), dtype)
     weights, rows = weights.astype(dtype), spins.T.astype(dtype)
-    rows, log_psi, accepted = sweep(key, network, weights, rows, chunks.forward)
+    rows, log_psi, accepted = sweep(key, problem.moves, network, weights, rows, chunks.forward)
     energies = local_energies(problem.form, network, weights, rows, log_psi, chunks.forward)
     direction = update(network, weights, rows, energies, live, problem.diagonal_shift, chunks)
     return rows.T.astype(jnp.float32), StepInfo(direction, energies, accepted)
@@ -309,6 +330,7 @@ def evaluate_general(
 @partial(jax.jit, static_argnames=("network", "dtype", "chunk"))
 def equilibrate_general(
     key: Array,
+    moves: Moves,
     network: GeneralNetwork,
     spins: Array,
     weights: Array,
@@ -321,21 +343,21 @@ def equilibrate_general(
     Args:
         chunk: configurations of one forward; None: as many as fit CHUNK_BYTES.
     """
-    chunk = chunk or max(1, CHUNK_BYTES // _forward_bytes(network, dtype)[0])
+    chunk = chunk or forward_chunk(network, dtype)
     weights = weights.astype(dtype)
 
     def one(index, rows):
-        return sweep(jax.random.fold_in(key, index), network, weights, rows, chunk)[0]
+        return sweep(jax.random.fold_in(key, index), moves, network, weights, rows, chunk)[0]
 
     return jax.lax.fori_loop(0, sweeps, one, spins.T.astype(dtype)).T.astype(spins.dtype)
 
 
 def sweep(
-    key: Array, network: GeneralNetwork, weights: Array, rows: Array, chunk: int
+    key: Array, moves: Moves, network: GeneralNetwork, weights: Array, rows: Array, chunk: int
 ) -> tuple[Array, Array, Array]:
-    """One sweep: N proposals of single flips, N + 2 forwards of all chains in all.
+    """One sweep: two forwards of all chains more than there are moves.
 
-    Keys and numbers are used as in `nqs.sampling`: all chains try the sites in the same random order, and
+    Keys and numbers are used as in `nqs.sampling`: all chains try the moves in the same random order, and
     each draws its overall sign at the end.
 
     Args:
@@ -343,11 +365,10 @@ def sweep(
         chunk: configurations of one forward.
 
     Returns:
-        The rows, their log ψ (chains,), and the fraction of single flips accepted.
+        The rows, their log ψ (chains,), and the fraction of moves accepted.
     """
-    count, sites = rows.shape
     dtype = weights.dtype
-    proposals = draw_proposals(key, sites, count, dtype)
+    proposals = draw_proposals(key, moves, len(rows), dtype)
 
     def log_psi_of(rows):
         return _in_chunks(partial(network.log_psi, weights), chunk, rows)
@@ -358,6 +379,7 @@ def sweep(
         flipped = rows.at[:, chosen].multiply(-1, mode="drop")
         new_log_psi = log_psi_of(flipped)
         accept = threshold < 2 * (new_log_psi - log_psi)
+        accept = accept & allowed(rows.T, chosen, proposals.exchange)
         rows = jnp.where(accept[:, None], flipped, rows)
         return (rows, jnp.where(accept, new_log_psi, log_psi), accepted + accept.mean(dtype=dtype)), None
 
@@ -374,7 +396,7 @@ def sweep(
 def local_energies(
     form: FlipForm, network: GeneralNetwork, weights: Array, rows: Array, log_psi: Array, chunk: int
 ) -> Array:
-    """E_loc(s) = d(s) + Σ_k c_k ψ(X_{F_k} s)/ψ(s) of each chain, (chains,) float64, units of J.
+    """E_loc(s) = d(s) + Σ_k c_k(s) ψ(X_{F_k} s)/ψ(s) of each chain, (chains,) float64, units of J.
 
     Args:
         form: flips of any number of spins.
@@ -382,10 +404,19 @@ def local_energies(
         log_psi: (chains,), of these rows.
         chunk: configurations of one forward, taken from all pairs of a flip and a chain.
     """
-    diagonal = diagonal_energies(form, rows.T.astype(float))
-    flips, (count, sites) = len(form.flip_coefficients), rows.shape
-    if not flips:
+    spins = rows.T.astype(float)
+    diagonal = diagonal_energies(form, spins)
+    if not len(form.flip_sites):
         return diagonal
+    ratios = flip_ratios(form, network, weights, rows, log_psi, chunk)
+    return diagonal + flipped_energies(form, spins, ratios.astype(float))
+
+
+def flip_ratios(
+    form: FlipForm, network: GeneralNetwork, weights: Array, rows: Array, log_psi: Array, chunk: int
+) -> Array:
+    """ψ(X_F s)/ψ(s) of each flip of the form and each chain, (flips, chains); arguments of `local_energies`."""
+    flips, (count, sites) = len(form.flip_sites), rows.shape
     # Site lists are padded with index `sites`: that column is cut off.
     signs = jnp.ones((flips, sites + 1), rows.dtype)
     signs = signs.at[jnp.arange(flips)[:, None], form.flip_sites].set(-1)[:, :sites]
@@ -395,8 +426,13 @@ def local_energies(
         return jnp.exp(network.log_psi(weights, rows[chain] * signs[flip]) - log_psi[chain])
 
     # Flips times chains numbers and not their running sum: a scatter-add is not the same twice on a GPU.
-    all_ratios = _in_chunks(ratios, chunk, jnp.arange(flips * count)).reshape(flips, count)
-    return diagonal + jnp.asarray(form.flip_coefficients, float) @ all_ratios.astype(float)
+    return _in_chunks(ratios, chunk, jnp.arange(flips * count)).reshape(flips, count)
+
+
+def log_psi_of(network: GeneralNetwork, weights: Array, rows: Array) -> Array:
+    """log ψ of each row (chains, sites): (chains,), in chunks of bounded memory."""
+    chunk = forward_chunk(network, weights.dtype)
+    return _in_chunks(partial(network.log_psi, weights), chunk, rows)
 
 
 def gradients(network: GeneralNetwork, weights: Array, rows: Array, live: Array) -> Array:

@@ -95,9 +95,14 @@ class ListLayout(NamedTuple):
     padded: PaddedLists | None
 
     @property
+    def bucket(self) -> int:
+        """Padded length of the live vector."""
+        return self.weight_sites.shape[-1]
+
+    @property
     def units(self) -> int:
         """Rows of θ: live units at most, and the dummy."""
-        return self.weight_sites.shape[-1] + 1
+        return self.bucket + 1
 
 
 def choose_layout(

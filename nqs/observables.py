@@ -10,10 +10,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from nqs.hamiltonians import FlipForm, diagonal_energies
-from nqs.layouts import RowLayout
+from nqs.engine import Layout, flip_ratios, log_psi, swept
+from nqs.hamiltonians import (
+    FlipForm,
+    constant_form,
+    diagonal_energies,
+    padded_sets,
+    padded_signs,
+    unpadded_sets,
+)
 from nqs.local_energies import flipped_energies
-from nqs.sampling import Chains, amplitude, draw_proposals, sweep
+from nqs.moves import Moves
 from nqs.statistics import Estimate, estimate
 
 
@@ -22,13 +29,15 @@ class Records(NamedTuple):
 
     Attributes:
         local_energies: total, units of J.
+        diagonal_energies: the part of them that flips nothing.
         flip_ratios: Σ_i ψ(X_i s)/ψ(s), the local value of Σ σx.
         magnetizations: Σ_i s_i.
         log_ratios: log ψ_other(s) − log ψ(s).
-        acceptance: (sweeps,) accepted fraction of single-flip proposals.
+        acceptance: (sweeps,) accepted fraction of proposals.
     """
 
     local_energies: Array
+    diagonal_energies: Array
     flip_ratios: Array
     magnetizations: Array
     log_ratios: Array
@@ -39,59 +48,62 @@ class Records(NamedTuple):
 def record(
     key: Array,
     form: FlipForm,
+    moves: Moves,
     spins: Array,
     weights: Array,
-    layout: RowLayout,
+    layout: Layout,
     other: Array,
+    other_layout: Layout,
     sweeps: int,
 ) -> tuple[Array, Records]:
     """Sweep the chains and record after each sweep.
 
     Args:
         form: the Hamiltonian with the transverse magnetisation, from `measured_form`.
+        moves: of a sweep.
         spins: (sites, chains) ±1, in equilibrium with the weights.
-        weights: (sites, hidden) float64, the network that is sampled.
-        layout: of these weights.
-        other: (sites, hidden) float64, the network it is compared with.
+        weights: float64, of the network that is sampled, as its layout has them.
+        other, other_layout: the network it is compared with.
 
     Returns:
         The chains' last spins, and the records. The sweeps run in float32, what is recorded in float64.
     """
 
     def entry(spins: Array, accepted: Array) -> Records:
-        chains, log_ratios, _ = sweep(None, spins, weights, layout, form.flip_sites)
-        flipped, flip_ratios = flipped_energies(form.flip_coefficients, log_ratios)
-        energies = diagonal_energies(form, spins) + flipped
-        return Records(energies, flip_ratios, spins.sum(0), _log_ratios(chains, other), accepted)
+        own, ratios = flip_ratios(form, weights, layout, spins)
+        flipped, all_flips = flipped_energies(form, spins, ratios)
+        diagonal = diagonal_energies(form, spins)
+        log_ratios = log_psi(other, other_layout, spins) - own
+        return Records(diagonal + flipped, diagonal, all_flips, spins.sum(0), log_ratios, accepted)
 
-    return _recorded_sweeps(key, spins, weights, layout, sweeps, entry)
+    return _recorded_sweeps(key, moves, spins, weights, layout, sweeps, entry)
 
 
 @partial(jax.jit, static_argnames="sweeps")
 def record_log_ratios(
-    key: Array, spins: Array, weights: Array, layout: RowLayout, other: Array, sweeps: int
+    key: Array,
+    moves: Moves,
+    spins: Array,
+    weights: Array,
+    layout: Layout,
+    other: Array,
+    other_layout: Layout,
+    sweeps: int,
 ) -> Array:
     """log ψ_other(s) − log ψ(s) after each sweep, (sweeps, chains); arguments as of `record`."""
 
     def entry(spins: Array, _: Array) -> Array:
-        return _log_ratios(Chains(spins, weights.T @ spins), other)
+        return log_psi(other, other_layout, spins) - log_psi(weights, layout, spins)
 
-    return _recorded_sweeps(key, spins, weights, layout, sweeps, entry)[1]
+    return _recorded_sweeps(key, moves, spins, weights, layout, sweeps, entry)[1]
 
 
-def _recorded_sweeps(key, spins, weights, layout, sweeps, entry):
-    rows = weights.astype(jnp.float32)
-
+def _recorded_sweeps(key, moves, spins, weights, layout, sweeps, entry):
     def one(spins, index):
-        proposals = draw_proposals(jax.random.fold_in(key, index), *spins.shape, jnp.float32)
-        swept = sweep(proposals, spins, rows, layout)
-        return swept.chains.spins, entry(swept.chains.spins.astype(jnp.float64), swept.accepted)
+        spins, accepted = swept(jax.random.fold_in(key, index), moves, spins, weights, layout)
+        return spins, entry(spins.astype(jnp.float64), accepted)
 
     return jax.lax.scan(one, spins.astype(jnp.float32), jnp.arange(sweeps))
-
-
-def _log_ratios(chains: Chains, other: Array) -> Array:
-    return amplitude(other.T @ chains.spins) - amplitude(chains.theta)
 
 
 def measured_form(form: FlipForm, sites: int) -> FlipForm:
@@ -99,23 +111,30 @@ def measured_form(form: FlipForm, sites: int) -> FlipForm:
 
     Flips that both have are listed once: their ratios are computed once.
     """
-    own = [
-        tuple(site for site in flipped if site < sites) for flipped in np.asarray(form.flip_sites).tolist()
-    ]
+    own = unpadded_sets(form.flip_sites, sites)
     flips = sorted({*own, *((site,) for site in range(sites))})
-    padded = np.full((len(flips), max(map(len, flips))), sites, np.int32)
-    coefficients = np.zeros((2, len(flips)))
-    for index, flipped in enumerate(flips):
-        padded[index, : len(flipped)] = flipped
-        coefficients[1, index] = len(flipped) == 1
-    for coefficient, flipped in zip(np.asarray(form.flip_coefficients), own, strict=True):
-        coefficients[0, flips.index(flipped)] += coefficient
-    return form._replace(flip_coefficients=coefficients, flip_sites=padded)
+    coefficients, signs = np.zeros((2, len(flips))), [[] for _ in flips]
+    coefficients[1] = [len(flipped) == 1 for flipped in flips]
+    own_signs = zip(np.asarray(form.sign_coefficients), np.asarray(form.sign_sites), strict=True)
+    for flipped, constant, (terms, chosen) in zip(
+        own, np.asarray(form.flip_coefficients), own_signs, strict=True
+    ):
+        index = flips.index(flipped)
+        coefficients[0, index] += constant
+        signs[index] += zip(unpadded_sets(chosen, sites), terms, strict=True)
+    sign_coefficients, sign_sites = padded_signs(signs, sites)
+    return form._replace(
+        flip_coefficients=coefficients,
+        flip_sites=padded_sets(flips, sites),
+        # Σ σx has constant coefficients.
+        sign_coefficients=np.stack([sign_coefficients, np.zeros_like(sign_coefficients)]),
+        sign_sites=sign_sites,
+    )
 
 
 def transverse_magnetization(sites: int) -> FlipForm:
     """Σ_i σx_i as a flip form; its coefficients are +1, since it is measured and not minimised."""
-    return FlipForm(
+    return constant_form(
         np.zeros(0), np.zeros((0, 1), np.int32), np.ones(sites), np.arange(sites, dtype=np.int32)[:, None]
     )
 

@@ -8,24 +8,26 @@ from __future__ import annotations
 
 import math
 
-from nqs.config import DenseRun, Hamiltonian, Run, TicketRun
+from nqs.config import DenseRun, Hamiltonian, ResidualConvolutional, Run, TicketRun
 from nqs.layouts import live_bucket
 from nqs.pruning import remaining_by_level
 
 _FLOAT32, _FLOAT64 = 4, 8
 # Halves of the matrix as counts, in float32 and in float64, its factor, and what makes one of the other.
 _MATRIX_BYTES = 20
+# Limits that `nqs.general` keeps: one chunk, and the gradients that it holds at once, three times.
+_CHUNK_BYTES, _JACOBIAN_BYTES = 1 << 26, 3 << 30
 
 
 def program_shape(run: Run, level: int) -> tuple:
     """A hashable key: equal for runs whose training at the level can be one program.
 
     In it: which terms the Hamiltonian has and on which sites, the network, samples, live weights of each
-    layer, steps, and the kind of run, since each kind is measured in its own way. Not in it, since they
+    set that is pruned by itself, steps, and the kind of run, since each kind is measured in its own way. Not in it, since they
     are data: strengths of the terms, learning rate, diagonal shift, seeds, masks and ticket variants.
     """
     dense = run.dense
-    live = _live_by_layer(run, level)
+    live = _live_weights(run, level)
     return (
         run.kind,
         _terms(dense.hamiltonian),
@@ -44,10 +46,11 @@ def _terms(hamiltonian: Hamiltonian) -> tuple:
     )
 
 
-def _live_by_layer(run: Run, level: int) -> tuple[int, ...]:
-    sizes = [math.prod(shape) for shape in run.dense.network.layers(run.dense.hamiltonian.sites).values()]
+def _live_weights(run: Run, level: int) -> tuple[int, ...]:
+    """Of each set of weights that is pruned by itself."""
+    sizes = run.dense.prunable_sizes
     if isinstance(run, DenseRun):
-        return tuple(sizes)
+        return sizes
     trajectory = run.parent if isinstance(run, TicketRun) else run
     return tuple(remaining_by_level((size,), trajectory.pruning_ratio, level)[level] for size in sizes)
 
@@ -62,10 +65,15 @@ def estimated_bytes(run: Run, level: int) -> int:
         matrix and factor                20 S²
         O as packed bits                 2 · S n0/16  (at most half of all columns are listed)
 
-    Solved in parameters, with n padded to its bucket b: 3 · 8 b, 2 · 4 S b, 20 b², and 8 S b for O.
+    Solved in parameters, with n padded to its bucket b: 3 · 8 b, 2 · 4 S b, 20 b², and 8 S b for O. A deep
+    network has in addition all gradients, 3 · 8 S n in float64, and the activations of a chunk.
     """
     dense = run.dense
     sites, samples = dense.hamiltonian.sites, dense.training.samples
+    if isinstance(dense.network, ResidualConvolutional):
+        live = run.remaining(level)
+        solve = _MATRIX_BYTES * 2 * min(live, samples) ** 2
+        return min(3 * _FLOAT64 * samples * live, _JACOBIAN_BYTES) + solve + 4 * _CHUNK_BYTES
     bucket = live_bucket(run.remaining(level), samples)
     if bucket is not None:
         matrix = _MATRIX_BYTES * bucket**2

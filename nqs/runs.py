@@ -12,12 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nqs import full_summation
-from nqs.config import FULL_SUMMATION_SITES, DenseRun, Hamiltonian, Run, TrajectoryRun
-from nqs.hamiltonians import FlipForm, flip_form
+from nqs import full_summation, toric_code
+from nqs.ansatz import Ansatz, by_layer, common_degree, joined, on_device, starting_values
+from nqs.config import FULL_SUMMATION_SITES, DenseRun, Hamiltonian, Run, ToricCode, TrajectoryRun
+from nqs.engine import equilibrate, train, train_batch
+from nqs.exact_diagonalization import ground_state
+from nqs.hamiltonians import FlipForm, conserves_magnetization, flip_form
 from nqs.identity import seed_of
-from nqs.layouts import RowLayout, choose_layout, padded_degree, row_layout
-from nqs.networks import initial_weights
+from nqs.moves import Moves, moves_of
 from nqs.observables import (
     Magnetizations,
     measured_form,
@@ -27,13 +29,11 @@ from nqs.observables import (
     sampled_magnetizations,
     transverse_magnetization,
 )
-from nqs.pruning import prune_by_magnitude, random_mask
-from nqs.sampling import equilibrate, random_spins
+from nqs.pruning import prune_at_random, prune_by_magnitude, random_mask
+from nqs.sampling import random_spins
 from nqs.statistics import Estimate, autocorrelation_time, drift, estimate, split_r_hat
-from nqs.tasks import LiveWeights, Outcome, Task
-from nqs.training import RECORD_CAPACITY, Problem, StepRecords, TrainingState, train, train_batch
-
-LAYER = "hidden"  # the one prunable layer of a feed-forward network
+from nqs.tasks import Outcome, Task
+from nqs.training import RECORD_CAPACITY, Problem, StepRecords, TrainingState
 
 # Sweeps without update where the chains start out of equilibrium: after a rewind they stand where
 # the level before left them; a ticket's stand anywhere.
@@ -139,7 +139,7 @@ def _train_chunk(members: list[_Member]) -> None:
         (
             member.setting.key_of(_TRAINING),
             member.setting.problem,
-            member.setting.layout,
+            member.setting.ansatz.layout,
             member.setting.training_state(member.progress),
             jnp.int32(member.progress.step + 1),
             jnp.int32(member.chunk),
@@ -166,23 +166,22 @@ def _diverged_sentence(progress: Progress, step: int) -> str:
 class _Setting:
     """What stays fixed through a level: the physics, the mask, the layout and the keys."""
 
-    def __init__(self, task: Task, indices: np.ndarray, values: np.ndarray, degree: int):
+    def __init__(self, task: Task, indices: np.ndarray, values: np.ndarray, degree: int | None):
         self.task = task
         self.indices, self.start_values = indices, values
-        dense = task.run.dense
+        self.dense = dense = task.run.dense
         self.sites = dense.hamiltonian.sites
         self.samples = dense.training.samples
-        self.shape = dense.network.layers(self.sites)[LAYER]
-        self.form = _compiled_form(dense.hamiltonian)
+        self.form, self.moves = _compiled(dense.hamiltonian)
         self.problem = Problem(
-            self.form, jnp.float64(dense.training.learning_rate), jnp.float64(dense.training.diagonal_shift)
+            self.form,
+            self.moves,
+            jnp.float64(dense.training.learning_rate),
+            jnp.float64(dense.training.diagonal_shift),
         )
         self.key = jax.random.fold_in(jax.random.key(seed_of(task.run.run_id)), task.level)
         self.steps = task.run.steps_at(task.level)
-        compiled = jax.default_backend() == "cpu"
-        self.layout = _on_device(choose_layout(self.shape, self.indices, self.samples, compiled, degree))
-        # Chains outside of training go through full rows: one program for all levels.
-        self.rows = _on_device(row_layout(self.shape, self.indices, compiled))
+        self.ansatz = Ansatz(dense, indices, degree)
 
     def key_of(self, purpose: int):
         return jax.random.fold_in(self.key, purpose)
@@ -200,37 +199,34 @@ class _Setting:
             before: how the level before ended; None: its chains are not there, and fresh ones start.
         """
         if before is None:
-            spins = random_spins(self.key_of(_INITIAL_CHAINS), self.sites, self.samples)
+            spins = self._first_chains()
             sweeps, spins_before = FRESH_SWEEPS, np.zeros((0, 0), np.float32)
         else:
             spins, sweeps, spins_before = before.spins, REWIND_SWEEPS, before.spins
-        weights = jnp.asarray(self.full(self.start_values))
-        spins = equilibrate(self.key_of(_EQUILIBRATION), jnp.asarray(spins), weights, self.rows, sweeps)
+        spins = self._equilibrated(self.key_of(_EQUILIBRATION), spins, self.ansatz, self.start_values, sweeps)
         records = {name: np.zeros(0) for name in ("step", *StepRecords._fields)}
         return Progress(
             self.task.level, 0, self.start_values, np.asarray(spins), spins_before, records, np.zeros(0), 0.0
         )
 
-    def full(self, values: np.ndarray) -> np.ndarray:
-        """(sites, hidden) with zeros where pruned, from the live values."""
-        return _full(LiveWeights(self.shape, self.indices, values))
+    def _first_chains(self):
+        if isinstance(self.dense.hamiltonian, ToricCode):
+            # Nothing is broken here: random chains would have to bring pairs of broken plaquettes together,
+            # which takes L² sweeps, while stars and loops reach all that is unbroken in a few.
+            return np.ones((self.sites, self.samples), np.float32)
+        balanced = conserves_magnetization(self.form, self.sites)
+        return random_spins(self.key_of(_INITIAL_CHAINS), self.sites, self.samples, balanced)
 
     def training_state(self, progress: Progress) -> TrainingState:
         """What the training program goes on from."""
-        if isinstance(self.layout, RowLayout):
-            weights = jnp.asarray(self.full(progress.weights))
-        else:
-            padding = len(self.layout.weight_sites) - len(self.indices)
-            weights = jnp.asarray(np.pad(progress.weights, (0, padding)))
+        weights = self.ansatz.weights(progress.weights, self.ansatz.layout)
         return TrainingState(weights, jnp.asarray(progress.spins), jnp.int32(0))
 
     def after_chunk(
         self, progress: Progress, state: TrainingState, records: StepRecords, count: int
     ) -> tuple[Progress, int]:
         """The progress after a call of the program for `count` steps, and the step that diverged or 0."""
-        values = np.asarray(state.weights)
-        in_rows = isinstance(self.layout, RowLayout)
-        values = values.ravel()[self.indices] if in_rows else values[: len(self.indices)]
+        values = self.ansatz.values(state.weights)
         diverged_at, first = int(state.diverged_at), progress.step + 1
         done = diverged_at - progress.step if diverged_at else count
         columns = {name: np.asarray(column)[:done] for name, column in records._asdict().items()}
@@ -254,77 +250,135 @@ class _Setting:
 
     def measure(self, progress: Progress) -> dict:
         """The row of `states` (without run_id, level and wall_seconds) for the trained network."""
-        task, live = self.task, len(self.indices)
-        weights = self.full(progress.weights)
-        before = _full(task.previous[LAYER]) if isinstance(task.run, TrajectoryRun) else None
-        records = self._records(_MEASUREMENT, progress.spins, weights, weights if before is None else before)
-        if self.sites <= FULL_SUMMATION_SITES:
-            energy, variance, magnetizations, log_fidelity = self._exact(weights, before)
-            estimator = "full_summation"
-        else:
-            energies = np.asarray(records.local_energies)
-            energy, variance = estimate(energies), float(energies.var())
-            magnetizations = sampled_magnetizations(records, self.sites)
-            log_fidelity = self._sampled_fidelity(progress, records, weights, before)
-            estimator = "sampling"
-        fidelity = float(np.exp(log_fidelity.mean)) if log_fidelity else None
+        before = None
+        if isinstance(self.task.run, TrajectoryRun):
+            indices, values = joined(self.dense, self.task.previous)
+            before = Ansatz(self.dense, indices), values
+        last_spins, records = self._records(progress, before)
         energies = np.asarray(records.local_energies)
+        if self.sites <= FULL_SUMMATION_SITES:
+            measured = self._exact(progress.weights, before)
+        else:
+            measured = self._sampled(progress, before, last_spins, records)
         slope = drift(progress.recent)
-        return {
-            "remaining": live,
-            "parameters": live,
-            "density": live / (self.shape[0] * self.shape[1]),
-            "parameters_per_spin": live / self.sites,
-            "estimator": estimator,
-            "energy": energy.mean,
-            "energy_error": energy.error,
-            "variance": variance,
-            **_named(magnetizations),
-            "log_fidelity": log_fidelity.mean if log_fidelity else None,
-            "fidelity": fidelity,
-            "fidelity_error": fidelity * log_fidelity.error if log_fidelity else None,
-            "energy_drift": slope.mean,
-            "energy_drift_error": slope.error,
-            "acceptance": float(np.asarray(records.acceptance).mean()),
-            "autocorrelation_time": autocorrelation_time(energies),
-            "r_hat": split_r_hat(energies),
-            "samples_measured": energies.size,
-            "steps": self.steps,
+        remaining = len(self.indices) - self.dense.other_parameters
+        energy = measured["energy"]
+        return (
+            dict.fromkeys(_FIDELITY)
+            | measured
+            | {
+                "remaining": remaining,
+                "parameters": len(self.indices),
+                "density": remaining / self.dense.initial_parameters,
+                "parameters_per_spin": remaining / self.sites,
+                "v_score": self.sites * measured["variance"] / energy**2 if energy else None,
+                "energy_drift": slope.mean,
+                "energy_drift_error": slope.error,
+                "acceptance": float(np.asarray(records.acceptance).mean()),
+                "autocorrelation_time": autocorrelation_time(energies),
+                "r_hat": split_r_hat(energies),
+                "samples_measured": energies.size,
+                "steps": self.steps,
+            }
+        )
+
+    def _records(self, progress: Progress, before):
+        """The last spins and the records of the trained network, compared with the one before, if any."""
+        ansatz = self.ansatz
+        other, values = before or (ansatz, progress.weights)
+        for_chains, for_records = jax.random.split(self.key_of(_MEASUREMENT))
+        spins = self._measured_chains(for_chains, progress.spins, ansatz, progress.weights)
+        form = on_device(measured_form(self.form, self.sites))
+        return record(
+            for_records,
+            form,
+            self.moves,
+            spins,
+            ansatz.weights(progress.weights, ansatz.rows),
+            ansatz.rows,
+            other.weights(values, other.rows),
+            other.rows,
+            self.task.measurement.sweeps,
+        )
+
+    def _measured_chains(self, key, spins, ansatz: Ansatz, values):
+        return self._equilibrated(key, spins, ansatz, values, self.task.measurement.equilibration_sweeps)
+
+    def _equilibrated(self, key, spins, ansatz: Ansatz, values, sweeps: int):
+        weights = ansatz.weights(values, ansatz.rows)
+        return equilibrate(key, self.moves, jnp.asarray(spins), weights, ansatz.rows, sweeps)
+
+    def _exact(self, values, before) -> dict:
+        psi = self._wave_function(self.ansatz, values)
+        exact = full_summation.expectations(self.form, transverse_magnetization(self.sites), psi)
+        row = {
+            "estimator": "full_summation",
+            "energy": exact.energy,
+            "energy_error": 0.0,
+            "variance": exact.variance,
+            **_named(Magnetizations(*(Estimate(value, 0.0) for value in exact[2:]))),
+        }
+        if before is not None:
+            other = self._wave_function(*before)
+            row |= _fidelity(Estimate(full_summation.log_fidelity(psi, other), 0.0))
+        hamiltonian = self.dense.hamiltonian
+        if not isinstance(hamiltonian, ToricCode):
+            return row | {"ground_state_weight": float(ground_state(hamiltonian)[2] @ psi) ** 2}
+        side, spins = hamiltonian.side, full_summation.all_spins(self.sites)
+        plaquette = float(psi**2 @ toric_code.mean_plaquette(side, spins))
+        # E = −n (star + plaquette).
+        return row | {
+            "ground_state_weight": toric_code.ground_state_weight(side, psi),
+            "star": -exact.energy / side**2 - plaquette,
+            "star_error": 0.0,
+            "plaquette": plaquette,
+            "plaquette_error": 0.0,
+            "sector_weights": toric_code.sector_weights(side, spins, psi**2),
         }
 
-    def _records(self, purpose: int, spins, weights: np.ndarray, other: np.ndarray):
-        for_chains, for_records = jax.random.split(self.key_of(purpose))
-        spins, weights = self._equilibrated(for_chains, spins, weights, self.rows)
-        form = _on_device(measured_form(self.form, self.sites))
-        sweeps = self.task.measurement.sweeps
-        return record(for_records, form, spins, weights, self.rows, jnp.asarray(other), sweeps)[1]
+    def _wave_function(self, ansatz: Ansatz, values) -> np.ndarray:
+        """Normalised ψ over all configurations that the chains can reach, (2^sites,)."""
+        psi = ansatz.wave_function(values)
+        if conserves_magnetization(self.form, self.sites):
+            psi[full_summation.all_spins(self.sites).sum(0) != 0] = 0
+            psi /= np.linalg.norm(psi)
+        return psi
 
-    def _equilibrated(self, key, spins, weights: np.ndarray, layout: RowLayout):
-        weights = jnp.asarray(weights)
-        sweeps = self.task.measurement.equilibration_sweeps
-        return equilibrate(key, jnp.asarray(spins), weights, layout, sweeps), weights
-
-    def _exact(self, weights, before):
-        psi = full_summation.wave_function(weights)
-        exact = full_summation.expectations(self.form, transverse_magnetization(self.sites), psi)
-        fidelity = None
+    def _sampled(self, progress: Progress, before, last_spins, records) -> dict:
+        energies = np.asarray(records.local_energies)
+        energy = estimate(energies)
+        row = {
+            "estimator": "sampling",
+            "energy": energy.mean,
+            "energy_error": energy.error,
+            "variance": float(energies.var()),
+            **_named(sampled_magnetizations(records, self.sites)),
+        }
         if before is not None:
-            fidelity = Estimate(full_summation.log_fidelity(psi, full_summation.wave_function(before)), 0.0)
-        magnetizations = Magnetizations(*(Estimate(value, 0.0) for value in exact[2:]))
-        return Estimate(exact.energy, 0.0), exact.variance, magnetizations, fidelity
+            row |= _fidelity(self._sampled_fidelity(progress, records, *before))
+        hamiltonian = self.dense.hamiltonian
+        if isinstance(hamiltonian, ToricCode):
+            row |= toric_code.sampled_observables(
+                hamiltonian.side, np.asarray(records.diagonal_energies), energies, np.asarray(last_spins)
+            )
+            row["energy_error"] = max(row["energy_error"], 2 * hamiltonian.side**2 * row["plaquette_error"])
+        return row
 
-    def _sampled_fidelity(self, progress: Progress, records, weights, before) -> Estimate | None:
-        if before is None:
-            return None
+    def _sampled_fidelity(self, progress: Progress, records, before: Ansatz, values) -> Estimate:
         # Without the chains that ended the level before, this level's are equilibrated to its network.
         spins = progress.spins_before if progress.spins_before.size else progress.spins
-        layout = _on_device(
-            row_layout(self.shape, self.task.previous[LAYER].indices, self.rows.lists is not None)
-        )
         for_chains, for_records = jax.random.split(self.key_of(_MEASUREMENT_BEFORE))
-        spins, before = self._equilibrated(for_chains, spins, before, layout)
-        sweeps = self.task.measurement.sweeps
-        others = record_log_ratios(for_records, spins, before, layout, jnp.asarray(weights), sweeps)
+        spins = self._measured_chains(for_chains, spins, before, values)
+        others = record_log_ratios(
+            for_records,
+            self.moves,
+            spins,
+            before.weights(values, before.rows),
+            before.rows,
+            self.ansatz.weights(progress.weights, self.ansatz.rows),
+            self.ansatz.rows,
+            self.task.measurement.sweeps,
+        )
         return sampled_log_fidelity(np.asarray(records.log_ratios), np.asarray(others))
 
     def outcome(self, progress: Progress, spent: float, diverged: str | None = None, state=None) -> Outcome:
@@ -346,15 +400,16 @@ class _Setting:
             diverged=diverged,
             state=state,
             steps_rows=progress.records if finished else {},
-            weights={LAYER: LiveWeights(self.shape, self.indices, progress.weights)} if finished else None,
+            weights=by_layer(self.dense, self.indices, progress.weights) if finished else None,
         )
 
 
 def _settings(tasks: Sequence[Task]) -> list[_Setting]:
     """The settings of a batch; lists of live weights are padded alike for all members."""
-    shapes = [task.run.dense.network.layers(task.run.dense.hamiltonian.sites)[LAYER] for task in tasks]
-    networks = [_starting_network(task, shape) for task, shape in zip(tasks, shapes, strict=True)]
-    degree = max(padded_degree(shape, indices) for shape, (indices, _) in zip(shapes, networks, strict=True))
+    networks = [_starting_network(task) for task in tasks]
+    degree = common_degree(
+        [(task.run.dense, indices) for task, (indices, _) in zip(tasks, networks, strict=True)]
+    )
     return [_Setting(task, *network, degree) for task, network in zip(tasks, networks, strict=True)]
 
 
@@ -365,49 +420,80 @@ def _unstacked(tree) -> list:
 
 
 @lru_cache(maxsize=64)
-def _compiled_form(hamiltonian: Hamiltonian) -> FlipForm:
-    # NetKet takes a tenth of a second for it, and a slot comes back to it every few seconds.
-    return _on_device(flip_form(hamiltonian))
+def _compiled(hamiltonian: Hamiltonian) -> tuple[FlipForm, Moves]:
+    """The Hamiltonian and the moves of its chains; a slot comes back to them every few seconds."""
+    form = flip_form(hamiltonian)
+    moves = (
+        toric_code.moves(hamiltonian.side)
+        if isinstance(hamiltonian, ToricCode)
+        else moves_of(form, hamiltonian.sites)
+    )
+    return on_device(form), on_device(moves)
 
 
-def _on_device(arrays):
-    return jax.tree.map(jnp.asarray, arrays)
-
-
-def _starting_network(task: Task, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+def _starting_network(task: Task) -> tuple[np.ndarray, np.ndarray]:
     """Positions (live,) int32 and values (live,) float64 of the weights that the level starts from."""
-    run, size = task.run, shape[0] * shape[1]
+    run, dense = task.run, task.run.dense
     if isinstance(run, DenseRun):
-        return np.arange(size, dtype=np.int32), _initial_values(run, run.dense)
+        values = _initial_values(run, dense)
+        return np.arange(len(values), dtype=np.int32), values
     if isinstance(run, TrajectoryRun):
-        previous, rewind = task.previous[LAYER], task.rewind[LAYER]
-        kept = prune_by_magnitude(previous.indices, previous.values, run.pruning_ratio)
-        return kept, np.asarray(rewind.values)[np.searchsorted(rewind.indices, kept)]
-    indices = task.masked[LAYER].indices
+        kept = _pruned(run, task)
+        indices, values = joined(dense, task.previous if run.method == "imp_ct" else task.rewind)
+        return kept, values[np.searchsorted(indices, kept)]
+    indices, _ = joined(dense, task.masked)
     if run.variant == "init_rand":
-        generator = np.random.default_rng(seed_of(run.run_id))
-        indices = random_mask(generator, size, len(indices)).astype(np.int32)
-    source = run if run.variant == "rand_imp" else run.dense
-    return indices, _initial_values(source, run.dense)[indices]
+        indices = _random_mask(run, task)
+    source = run if run.variant == "rand_imp" else dense
+    return indices, _initial_values(source, dense)[indices]
+
+
+def _pruned(run: TrajectoryRun, task: Task) -> np.ndarray:
+    """Positions that a level keeps of the ones before, (live,) int32; what is never pruned stays."""
+    indices, values = joined(run.dense, task.previous)
+    # Drawn from the run and the level alone, so that a resumed level prunes alike.
+    generator = np.random.default_rng([seed_of(run.run_id), task.level])
+    kept, start = [], 0
+    for size in run.dense.prunable_sizes:
+        own = slice(*np.searchsorted(indices, (start, start + size)))
+        if run.method == "irp_wr":
+            kept.append(prune_at_random(generator, indices[own], run.pruning_ratio))
+        else:
+            kept.append(prune_by_magnitude(indices[own], values[own], run.pruning_ratio))
+        start += size
+    return np.concatenate([*kept, indices[indices >= start]]).astype(np.int32)
+
+
+def _random_mask(run: Run, task: Task) -> np.ndarray:
+    """Positions of a random mask with the density of each layer of the ticket's mask, (live,) int32."""
+    generator = np.random.default_rng(seed_of(run.run_id))
+    layers, start = [], 0
+    for weights in task.masked.values():
+        size = int(np.prod(weights.shape))
+        drawn = random_mask(generator, size, len(weights.indices))
+        layers.append(start + drawn)
+        start += size
+    return np.concatenate(layers).astype(np.int32)
 
 
 def _initial_values(source: Run, dense: DenseRun) -> np.ndarray:
-    """Flattened random initial weights (n0,) of a run: w0 for a dense run, fresh ones for a ticket."""
+    """Flattened initial weights (n,) of a run: w0 for a dense run, fresh ones for a ticket."""
     key = jax.random.fold_in(jax.random.key(seed_of(source.run_id)), source.first_level)
-    key = jax.random.fold_in(key, _INITIAL_WEIGHTS)
-    weights = initial_weights(key, dense.network, dense.hamiltonian.sites)[LAYER]
-    return np.asarray(weights, float).ravel()
-
-
-def _full(live: LiveWeights) -> np.ndarray:
-    full = np.zeros(live.shape[0] * live.shape[1])
-    full[live.indices] = live.values
-    return full.reshape(live.shape)
+    return starting_values(jax.random.fold_in(key, _INITIAL_WEIGHTS), dense)
 
 
 def _recorded(steps: np.ndarray, total: int) -> np.ndarray:
     """Which steps the table keeps: the first 100, then every tenth, and the last."""
     return (steps <= 100) | (steps % 10 == 0) | (steps == total)
+
+
+_FIDELITY = ("log_fidelity", "fidelity", "fidelity_error")  # null where there is no level before
+
+
+def _fidelity(log_fidelity: Estimate) -> dict:
+    fidelity = float(np.exp(log_fidelity.mean))
+    values = (log_fidelity.mean, fidelity, fidelity * log_fidelity.error)
+    return dict(zip(_FIDELITY, values, strict=True))
 
 
 def _named(magnetizations: Magnetizations) -> dict:

@@ -72,15 +72,15 @@ def drift(energies: np.ndarray) -> Estimate:
         energies: (steps,).
 
     Returns:
-        Least-squares slope and its standard error; NaN error for fewer than three blocks.
+        Least-squares slope and its standard error; NaN error for fewer than three blocks, NaN for fewer than two.
     """
     blocks = min(10, len(energies))
+    if blocks < 2:
+        return Estimate(float("nan"), float("nan"))
     parts = np.array_split(np.asarray(energies, float), blocks)
     centres = np.cumsum([len(p) for p in parts]) - np.array([(len(p) + 1) / 2 for p in parts])
     means = np.array([p.mean() for p in parts])
     x = centres - centres.mean()
-    if blocks < 2:
-        return Estimate(float("nan"), float("nan"))
     slope = float(x @ means / (x @ x))
     if blocks < 3:
         return Estimate(slope, float("nan"))

@@ -59,6 +59,11 @@ class TiedLayout:
     units: int
     activation: str
 
+    @property
+    def bucket(self) -> int:
+        """Padded length of the live vector."""
+        return self.parameter_sites.shape[-2]
+
 
 def convolution(side: int, kernel_side: int, channels: int, padding: str) -> TiedWeights:
     """The W of one convolutional layer without bias, as `flax.linen.Conv` has it, on a square lattice.

@@ -5,7 +5,7 @@ import pytest
 
 from nqs.config import TransverseFieldIsing
 from nqs.exact_diagonalization import ground_state_energy, reference_energy
-from nqs.hamiltonians import FlipForm, flip_form
+from nqs.hamiltonians import constant_form, flip_form
 from tests.nqs.oracles import ising_matrix
 
 
@@ -25,7 +25,7 @@ def test_an_open_chain_has_the_free_fermion_energy():
     sites, field = 16, 0.8
     modes = np.linalg.svd(field * np.eye(sites) + np.eye(sites, k=1), compute_uv=False)
     bonds = np.stack([np.arange(sites - 1), np.arange(1, sites)], axis=1)
-    form = FlipForm(-np.ones(sites - 1), bonds, np.full(sites, -field), np.arange(sites)[:, None])
+    form = constant_form(-np.ones(sites - 1), bonds, np.full(sites, -field), np.arange(sites)[:, None])
     energy, bound = ground_state_energy(form, sites)
     assert energy == pytest.approx(-modes.sum(), abs=1e-11)
     assert bound < 1e-8
@@ -50,6 +50,13 @@ def test_sixteen_sites_on_the_square_agree_with_a_library_solver():
 
 
 def test_a_term_outside_the_sector_is_refused():
-    field_along_z = FlipForm(np.ones(1), np.zeros((1, 1), int), -np.ones(3), np.arange(3)[:, None])
+    field_along_z = constant_form(np.ones(1), np.zeros((1, 1), int), -np.ones(3), np.arange(3)[:, None])
     with pytest.raises(ValueError, match="breaks the flip of all spins"):
         ground_state_energy(field_along_z, 3)
+
+
+def test_a_flip_whose_coefficient_depends_on_spins_is_refused():
+    form = constant_form(np.zeros(0), np.zeros((0, 1), int), -np.ones(3), np.arange(3)[:, None])
+    form = form._replace(sign_coefficients=np.full((3, 1), 0.5), sign_sites=np.array([[[1]], [[2]], [[0]]]))
+    with pytest.raises(ValueError, match="coefficients depend on spins"):
+        ground_state_energy(form, 3)

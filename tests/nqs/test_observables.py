@@ -8,6 +8,7 @@ import pytest
 from nqs import full_summation
 from nqs.config import TransverseFieldIsing
 from nqs.hamiltonians import flip_form
+from nqs.moves import single_flips
 from nqs.observables import (
     measured_form,
     record,
@@ -66,12 +67,14 @@ def test_sampled_values_cover_the_exact_ones_and_their_errors_are_not_too_large(
         laid_out(engine, weights, np.flatnonzero(weights)),
         laid_out(engine, other, np.arange(126)),
     )
-    pulls = []
+    pulls, moves = [], single_flips(9)
     for number in range(24):
         keys = jax.random.split(jax.random.key(number), 5)
         start = random_spins(keys[0], 9, 128)
-        _, own = record(keys[1], form, equilibrate(keys[2], start, a, of_a, 30), a, of_a, b, 20)
-        others = record_log_ratios(keys[3], equilibrate(keys[4], start, b, of_b, 30), b, of_b, a, 20)
+        chains_of_a = equilibrate(keys[2], moves, start, a, of_a, 30)
+        chains_of_b = equilibrate(keys[4], moves, start, b, of_b, 30)
+        _, own = record(keys[1], form, moves, chains_of_a, a, of_a, b, of_b, 20)
+        others = record_log_ratios(keys[3], moves, chains_of_b, b, of_b, a, of_a, 20)
         magnetizations = sampled_magnetizations(own, 9)
         estimates = [
             (estimate(np.asarray(own.local_energies)), truth.energy),
@@ -96,7 +99,7 @@ def test_an_eigenstate_has_one_local_energy_everywhere():
     layout, weights = laid_out("rows compiled", np.zeros((9, 4)), np.arange(36))
     spins = random_spins(jax.random.key(0), 9, 50)
     form = measured_form(form, 9)
-    _, records = record(jax.random.key(1), form, spins, weights, layout, weights, 4)
+    _, records = record(jax.random.key(1), form, single_flips(9), spins, weights, layout, weights, layout, 4)
     np.testing.assert_allclose(records.local_energies, -18.0, rtol=1e-13)
     np.testing.assert_allclose(records.flip_ratios, 9.0, rtol=1e-13)
 

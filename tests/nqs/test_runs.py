@@ -1,19 +1,25 @@
 """Training histories: exact resumption, what each kind starts from, and divergence as a value."""
 
+from dataclasses import replace
+
 import jax
 import numpy as np
 import pytest
 
 from nqs import runs
 from nqs.config import (
+    Convolutional,
     DenseRun,
     FeedForward,
     Measurement,
+    ResidualConvolutional,
     TicketRun,
     Training,
     TrajectoryRun,
     TransverseFieldIsing,
 )
+from nqs.hamiltonians import netket_operator
+from nqs.networks import network_of, to_netket
 from nqs.pruning import prune_by_magnitude
 from nqs.tasks import LiveWeights, Task
 
@@ -92,12 +98,86 @@ def test_a_level_starts_from_the_rewind_point_and_not_from_the_level_before(hist
     trajectory, outcomes = history
     inputs = {"rewind": outcomes[0].weights, "previous": outcomes[2].weights}
     task = Task(trajectory, 3, MEASUREMENT, checkpoint=outcomes[2].checkpoint, **inputs)
-    indices, values = runs._starting_network(task, (9, 18))
+    indices, values = runs._starting_network(task)
     full = np.zeros(162)
     full[outcomes[0].weights["hidden"].indices] = outcomes[0].weights["hidden"].values
     np.testing.assert_array_equal(values, full[indices])
     trained = outcomes[2].weights["hidden"]
     assert not np.any(values == trained.values[np.searchsorted(trained.indices, indices)])
+
+
+def test_without_rewinding_a_level_goes_on_from_the_trained_weights(history):
+    trajectory, outcomes = history
+    inputs = {"rewind": outcomes[0].weights, "previous": outcomes[2].weights}
+    trained = outcomes[2].weights["hidden"]
+    kept = prune_by_magnitude(trained.indices, trained.values, 0.3)
+    run = trajectory.model_copy(update={"method": "imp_ct"})
+    indices, values = runs._starting_network(Task(run, 3, MEASUREMENT, **inputs))
+    np.testing.assert_array_equal(indices, kept)
+    np.testing.assert_array_equal(values, trained.values[np.searchsorted(trained.indices, kept)])
+
+
+def test_random_pruning_rewinds_what_a_draw_of_its_own_level_keeps(history):
+    trajectory, outcomes = history
+    run = trajectory.model_copy(update={"method": "irp_wr"})
+    trained, rewound = outcomes[2].weights["hidden"], outcomes[0].weights["hidden"]
+
+    def start(level):
+        inputs = {"rewind": outcomes[0].weights, "previous": outcomes[2].weights}
+        return runs._starting_network(Task(run, level, MEASUREMENT, **inputs))
+
+    indices, values = start(3)
+    assert len(indices) == trajectory.remaining(3) and set(indices) < set(trained.indices)
+    assert set(indices) != set(prune_by_magnitude(trained.indices, trained.values, 0.3))
+    np.testing.assert_array_equal(values, rewound.values[np.searchsorted(rewound.indices, indices)])
+    np.testing.assert_array_equal(start(3)[0], indices)
+    assert set(start(2)[0]) != set(indices)
+
+
+NETWORKS = {
+    "cnn": Convolutional(kernels=2),
+    "rescnn": ResidualConvolutional(blocks=1, filters=2),
+}
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def other_history(request):
+    """A dense run of another network and one level."""
+    dense = dense_run().model_copy(update={"network": NETWORKS[request.param]})
+    trajectory = trajectory_of(dense, levels=2)
+    first = runs.advance(Task(dense, 0, MEASUREMENT), LONG)
+    inputs = {"rewind": first.weights, "previous": first.weights, "checkpoint": first.checkpoint}
+    return trajectory, first, Task(trajectory, 1, MEASUREMENT, **inputs)
+
+
+def test_other_networks_are_pruned_measured_and_resumed_bit_for_bit(other_history):
+    trajectory, first, task = other_history
+    undisturbed = runs.advance(task, LONG)
+    pieces = runs.advance(task, 0)
+    assert (pieces.step, pieces.finished) == (100, False)
+    equal(runs.advance(replace(task, checkpoint=pieces.checkpoint), LONG), undisturbed)
+    assert undisturbed.state["remaining"] == trajectory.remaining(1)
+    assert undisturbed.state["parameters"] == trajectory.remaining(1) + trajectory.dense.other_parameters
+    # The smallest of the prunable weights are gone, those of all layers together.
+    layers = trajectory.dense.network.layers(9)
+    magnitudes = np.abs(np.concatenate([first.weights[name].values for name in layers]))
+    kept = [np.isin(first.weights[name].indices, undisturbed.weights[name].indices) for name in layers]
+    assert magnitudes[~np.concatenate(kept)].max() <= magnitudes[np.concatenate(kept)].min()
+    for name in trajectory.dense.network.other_layers(9):
+        assert len(undisturbed.weights[name].indices) == len(first.weights[name].indices) > 0
+    assert 0 < undisturbed.state["fidelity"] <= 1 + 1e-12
+
+
+def test_energies_of_other_networks_are_those_of_their_flax_modules(other_history):
+    """NetKet's full sum of the module over all 512 configurations."""
+    trajectory, first, _ = other_history
+    dense = trajectory.dense
+    state = to_netket(dense.hamiltonian, dense.network, network_of(first.weights), 8)
+    psi = np.asarray(state.to_array())
+    h_psi = netket_operator(dense.hamiltonian).to_dense().real @ psi
+    energy = psi @ h_psi
+    assert first.state["energy"] == pytest.approx(energy, rel=1e-10)
+    assert first.state["variance"] == pytest.approx(h_psi @ h_psi - energy**2, rel=1e-8)
 
 
 def test_tickets_start_from_what_their_variant_says(history):
@@ -106,9 +186,9 @@ def test_tickets_start_from_what_their_variant_says(history):
 
     def start(variant, replicate):
         ticket = TicketRun(parent=trajectory, level=2, variant=variant, steps=5, replicate=replicate)
-        return runs._starting_network(Task(ticket, 2, MEASUREMENT, masked=masked), (9, 18))
+        return runs._starting_network(Task(ticket, 2, MEASUREMENT, masked=masked))
 
-    initial = runs._starting_network(Task(trajectory.dense, 0, MEASUREMENT), (9, 18))[1]
+    initial = runs._starting_network(Task(trajectory.dense, 0, MEASUREMENT))[1]
     mask = masked["hidden"].indices
     for replicate in (0, 1):
         indices, values = start("init_imp", replicate)
@@ -215,7 +295,7 @@ def test_runs_trained_as_one_batch_go_as_they_go_alone(tasks):
         # float32 rounding of energies, 1e-7, over a few steps, times what the small shift makes of it.
         for name in ("energy", "update_norm"):
             np.testing.assert_allclose(outcome.steps_rows[name], alone.steps_rows[name], rtol=1e-4)
-        start = runs._starting_network(task, (9, 18))[1]
+        start = runs._starting_network(task)[1]
         moved = alone.weights["hidden"].values - start
         apart = outcome.weights["hidden"].values - alone.weights["hidden"].values
         assert np.linalg.norm(apart) <= 1e-3 * np.linalg.norm(moved)

@@ -1,0 +1,77 @@
+"""A user's own Hamiltonian: from NetKet to a config, through a run, against exact diagonalisation."""
+
+import netket as nk
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from nqs import runs
+from nqs.config import DenseRun, FeedForward, Measurement, PauliTerms, Training
+from nqs.exact_diagonalization import reference_energy
+from nqs.hamiltonians import compile_flip_form, flip_form, marshall_rotated, pauli_terms
+from nqs.tasks import Task
+
+
+def heisenberg(sites):
+    """Σ_i σ_i · σ_{i+1} on a ring."""
+    return nk.operator.Heisenberg(nk.hilbert.Spin(0.5, sites), nk.graph.Chain(sites), sign_rule=False)
+
+
+def rotated(sites):
+    return pauli_terms(marshall_rotated(heisenberg(sites), range(0, sites, 2)), "heisenberg ring")
+
+
+def test_a_config_has_the_form_of_the_operator_it_was_read_from():
+    operator = marshall_rotated(heisenberg(6), [0, 2, 4])
+    for own, compiled in zip(flip_form(rotated(6)), compile_flip_form(operator), strict=True):
+        np.testing.assert_array_equal(own, compiled)
+
+
+def test_the_terms_are_the_identity_and_the_name_is_not():
+    one = rotated(6)
+    assert one.identity() == one.model_copy(update={"name": "other", "side": 3, "field": 1.0}).identity()
+    fewer = one.model_copy(update={"terms": one.terms[:-1]})
+    assert one.identity() != fewer.identity()
+    assert one.parameters_json != fewer.parameters_json
+
+
+def test_the_reference_is_the_lowest_level_of_netkets_matrix():
+    row = reference_energy(rotated(8))
+    expected = np.linalg.eigvalsh(heisenberg(8).to_dense())[0]
+    assert row["energy"] == pytest.approx(expected, rel=1e-10)
+    assert abs(row["energy"] - expected) <= max(row["energy_error"], 1e-10)
+    assert (row["hamiltonian"], row["method"], row["side"]) == ("pauli", "ed", 8)
+
+
+def test_an_antiferromagnet_trains_in_its_sector_towards_the_ground_state():
+    run = DenseRun(
+        hamiltonian=rotated(8),
+        network=FeedForward(width_per_spin=4),
+        training=Training(samples=256, learning_rate=2e-2, diagonal_shift=1e-3),
+        steps=300,
+        replicate=0,
+    )
+    outcome = runs.advance(Task(run, 0, Measurement(sweeps=6, equilibration_sweeps=4)), 1e9)
+    exact = reference_energy(run.hamiltonian)["energy"]
+    # Summed over the sector in which the chains are; all other configurations have no weight.
+    assert 0 < (outcome.state["energy"] - exact) / abs(exact) < 1e-2
+    assert outcome.state["ground_state_weight"] > 0.98
+    assert outcome.state["magnetization_z_squared"] == pytest.approx(0, abs=1e-20)
+
+
+@pytest.mark.parametrize(
+    "terms, sentence",
+    [
+        ([(-1.0, "X0 Q1")], "term 'X0 Q1'; allowed: letters X, Y, Z with a site"),
+        ([(-1.0, "X0 X0")], "term 'X0 X0' has a site twice"),
+        ([(-1.0, "X0 X9")], "term 'X0 X9' has site 9; the sites are 0 to 3"),
+    ],
+)
+def test_terms_that_are_none_are_refused_by_name(terms, sentence):
+    with pytest.raises(ValidationError, match=sentence):
+        PauliTerms(name="own", sites=4, side=4, terms=terms)
+
+
+def test_a_sign_problem_is_refused_by_the_name_of_its_terms():
+    with pytest.raises(ValueError, match="X0 X1.* is positive.*marshall_rotated"):
+        pauli_terms(heisenberg(6), "heisenberg ring")
