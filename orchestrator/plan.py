@@ -15,18 +15,19 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from nqs.config import (
-    EXACT_DIAGONALIZATION_SITES,
     Config,
     DenseRun,
     Hamiltonian,
     Measurement,
     Method,
     Network,
+    PauliTerms,
     ReferenceJob,
     TicketRun,
     Training,
     TrajectoryRun,
     Variant,
+    reference_method,
 )
 
 DEFAULT_PROFILE = "paper"
@@ -78,13 +79,18 @@ class Tickets(Config):
 class Profile(Config):
     """A named scale of a sweep: how many steps, and what else differs from the sweep's own fields."""
 
-    pretraining_steps: Count
-    steps_per_level: Count
+    pretraining_steps: Annotated[int, Field(ge=0, le=2**31 - 1)] = Field(
+        description="0 for networks that are built"
+    )
+    steps_per_level: Count | None = Field(default=None, description="of every trajectory")
     ticket_steps: Count | None = Field(default=None, description="default: as many as the pre-training")
     sides: tuple[int, ...] | None = Field(
         default=None, min_length=1, description="every Hamiltonian of the sweep at these sides instead"
     )
+    hamiltonians: tuple[Hamiltonian, ...] | None = Field(default=None, min_length=1)
+    networks: tuple[Network, ...] | None = Field(default=None, min_length=1)
     levels: Levels | None = None
+    pruning_ratio: float | None = Field(default=None, gt=0, lt=1)
     replicates: Count | None = None
     tickets: Tickets | None = None
     samples: int | None = Field(default=None, ge=2)
@@ -98,14 +104,28 @@ class Sweep(Config):
     hamiltonians: tuple[Hamiltonian, ...] = Field(min_length=1)
     networks: tuple[Network, ...] = Field(min_length=1)
     training: Training
-    methods: tuple[Method, ...] = Field(min_length=1)
-    levels: Levels = Field(description="pruning levels: one number, or one for each side")
-    pruning_ratio: float = Field(gt=0, lt=1)
+    methods: tuple[Method, ...] = Field(default=(), description="none: dense networks alone")
+    levels: Levels | None = Field(
+        default=None, description="pruning levels: one number, or one for each side"
+    )
+    pruning_ratio: float | None = Field(default=None, gt=0, lt=1)
     replicates: int = Field(default=1, ge=1, description="dense runs, each with its trajectories")
     tickets: Tickets | None = None
     references: bool = Field(default=True, description="exact energies where the lattice allows it")
     measurement: Measurement = Measurement()
     profiles: dict[str, Profile] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _trajectories_are_described(self):
+        if not self.methods and self.tickets:
+            raise ValueError("tickets need trajectories, and methods is empty")
+        for name, profile in self.profiles.items() if self.methods else ():
+            for field in ("levels", "pruning_ratio"):
+                if getattr(profile, field) is None and getattr(self, field) is None:
+                    raise ValueError(f"{field} is missing, in the sweep or in profiles[{name!r}]")
+            if profile.steps_per_level is None:
+                raise ValueError(f"profiles[{name!r}].steps_per_level is missing")
+        return self
 
     @field_validator("profiles")
     @classmethod
@@ -181,25 +201,36 @@ def resolve(sweep: Sweep, profile_name: str) -> Plan:
     jobs: dict[str, Job] = {}
     hamiltonians = _hamiltonians(sweep, profile, profile_name)
     for hamiltonian in hamiltonians:
-        for network in sweep.networks:
+        for network in profile.networks or sweep.networks:
             for run in _runs(sweep, profile, profile_name, hamiltonian, network):
                 jobs.setdefault(run.run_id, run)
     if sweep.references:
         for hamiltonian in hamiltonians:
-            if hamiltonian.sites <= EXACT_DIAGONALIZATION_SITES:
-                job = ReferenceJob(hamiltonian=hamiltonian)
+            method, most_sites = reference_method(hamiltonian)
+            if hamiltonian.sites <= most_sites:
+                job = ReferenceJob(hamiltonian=hamiltonian, method=method)
                 jobs.setdefault(job.run_id, job)
     return Plan(sweep.name, profile_name, profile.measurement or sweep.measurement, jobs)
 
 
 def _hamiltonians(sweep: Sweep, profile: Profile, profile_name: str) -> list[Hamiltonian]:
+    chosen = profile.hamiltonians or sweep.hamiltonians
     if profile.sides is None:
-        return list(dict.fromkeys(sweep.hamiltonians))
-    others = dict.fromkeys(tuple(h.model_dump(exclude={"side"}).items()) for h in sweep.hamiltonians)
+        return list(dict.fromkeys(chosen))
+    field = f"profiles[{profile_name!r}].sides"
+    if given := next((h for h in chosen if isinstance(h, PauliTerms)), None):
+        raise SweepError(
+            f"{field}: the terms of {given.label} are those of one lattice; "
+            f"give profiles[{profile_name!r}].hamiltonians instead"
+        )
     try:
-        return [Hamiltonian(side=side, **dict(fields)) for fields in others for side in profile.sides]
+        # Validated anew: copies with another side would not be.
+        others = [
+            type(h).model_validate(h.model_dump() | {"side": side}) for h in chosen for side in profile.sides
+        ]
     except ValidationError as error:
-        raise SweepError(f"profiles[{profile_name!r}].sides: {validation_sentence(error)}") from None
+        raise SweepError(f"{field}: {validation_sentence(error)}") from None
+    return list(dict.fromkeys(others))
 
 
 def _runs(sweep: Sweep, profile: Profile, profile_name: str, hamiltonian: Hamiltonian, network: Network):
@@ -207,21 +238,28 @@ def _runs(sweep: Sweep, profile: Profile, profile_name: str, hamiltonian: Hamilt
     try:
         network.check_fits(hamiltonian.sites)
     except ValueError as error:
-        raise SweepError(f"networks[{sweep.networks.index(network)}]: {error}") from None
-    levels, field = _levels(sweep, profile, profile_name, hamiltonian.side)
+        field = f"profiles[{profile_name!r}].networks" if profile.networks else "networks"
+        index = (profile.networks or sweep.networks).index(network)
+        raise SweepError(f"{field}[{index}]: {error}") from None
     training = sweep.training
     if profile.samples is not None:
         training = training.model_copy(update={"samples": profile.samples})
     for replicate in range(profile.replicates or sweep.replicates):
-        dense = DenseRun(
-            hamiltonian=hamiltonian,
-            network=network,
-            training=training,
-            steps=profile.pretraining_steps,
-            replicate=replicate,
-        )
+        try:
+            dense = DenseRun(
+                hamiltonian=hamiltonian,
+                network=network,
+                training=training,
+                steps=profile.pretraining_steps,
+                replicate=replicate,
+            )
+        except ValidationError as error:
+            raise SweepError(
+                f"profiles[{profile_name!r}].pretraining_steps: {validation_sentence(error)}"
+            ) from None
         yield dense
         for method in sweep.methods:
+            levels, field = _levels(sweep, profile, profile_name, hamiltonian.side)
             trajectory = _trajectory(sweep, profile, dense, method, levels, field)
             yield trajectory
             yield from _tickets(sweep, profile, profile_name, trajectory)
@@ -248,7 +286,7 @@ def _trajectory(
         return TrajectoryRun(
             parent=dense,
             method=method,
-            pruning_ratio=sweep.pruning_ratio,
+            pruning_ratio=profile.pruning_ratio or sweep.pruning_ratio,
             steps_per_level=profile.steps_per_level,
             levels=levels,
         )
@@ -284,15 +322,17 @@ def load_plan(path: Path, profile_name: str) -> Plan:
     Raises:
         SweepError: one sentence that starts with the file.
     """
-    sweep = load_sweep(path)
+    parts = load_sweep(path)
     try:
-        return resolve(sweep, profile_name)
+        plans = [resolve(part, profile_name) for part in parts]
     except SweepError as error:
         raise SweepError(f"{path}: {error}") from None
+    jobs = {run_id: job for plan in plans for run_id, job in plan.jobs.items()}
+    return Plan(plans[0].sweep, plans[0].profile, plans[0].measurement, jobs)
 
 
-def load_sweep(path: Path) -> Sweep:
-    """The `sweep` that a file declares.
+def load_sweep(path: Path) -> tuple[Sweep, ...]:
+    """The `sweep` that a file declares: one, or the parts of a study whose networks are trained differently.
 
     Raises:
         SweepError: one sentence that starts with the file.
@@ -310,10 +350,14 @@ def load_sweep(path: Path) -> Sweep:
         first_line = (str(error) or "no message").splitlines()[0]
         raise SweepError(f"{_where(path, error)}: {type(error).__name__}: {first_line}") from None
     sweep = namespace.get("sweep")
-    if not isinstance(sweep, Sweep):
+    parts = tuple(sweep) if isinstance(sweep, (list, tuple)) else (sweep,)
+    if not parts or not all(isinstance(part, Sweep) for part in parts):
         found = f"`sweep` is a {type(sweep).__name__}" if "sweep" in namespace else "there is no `sweep`"
-        raise SweepError(f"{path}: {found}; a sweep file says `sweep = Sweep(...)`")
-    return sweep
+        raise SweepError(f"{path}: {found}; a sweep file says `sweep = Sweep(...)`, or a list of them")
+    for field in ("name", "measurement"):
+        if len({getattr(part, field) for part in parts}) > 1:
+            raise SweepError(f"{path}: the parts of a sweep must have the same {field}")
+    return parts
 
 
 def _text(path: Path) -> bytes:

@@ -166,7 +166,11 @@ BAD_SWEEPS = {
         r"networks\[0\]: width_per_spin 0\.3 gives 1\.2",
     ),
     "tickets nowhere": (", levels=[2]", "", r"Tickets: neither of levels and weights_per_spin given"),
-    "a missing field": ("    pruning_ratio=0.2,\n", "", r"Sweep\.pruning_ratio is missing"),
+    "a missing field": (
+        "    pruning_ratio=0.2,\n",
+        "",
+        r"pruning_ratio is missing, in the sweep or in profiles",
+    ),
     "syntax": ("levels=3,", "levels=3,,", r"line 11: not valid Python"),
     "an import that fails": (
         "from nqs.config import",
