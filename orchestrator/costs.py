@@ -7,6 +7,12 @@ measured on one core with AVX-512 (docs/performance.md); elsewhere only their ra
     SR in samples              4.8e-12 S³ + 1.2e-12 S² min(n, n0 − n) + 7e-11 S N M
     SR in parameters           4.8e-12 n³ + 2.5e-12 S n² + 1e-9 S n
 
+A convolution by lists touches its live kernel entries at every site; a deep network makes 3 N + 2 forwards of
+all samples and their gradients, at 1e-10 s a multiplication:
+
+    convolution                8e-9 S N n + SR in parameters
+    deep network               1e-10 S (3 N + 5) N n0 + 1e-11 S² min(S, n)
+
 Seconds of a unit come from measured times of the same shape, else of any shape, else from these.
 """
 
@@ -18,7 +24,15 @@ from typing import Literal
 
 import polars as pl
 
-from nqs.config import FULL_SUMMATION_SITES, Measurement, ReferenceJob, Run
+from nqs.config import (
+    FULL_SUMMATION_SITES,
+    Convolutional,
+    Measurement,
+    ReferenceJob,
+    ResidualConvolutional,
+    Run,
+    ToricCode,
+)
 from orchestrator.plan import Job, Plan
 from orchestrator.schedule import Unit
 
@@ -36,21 +50,30 @@ def step_seconds(run: Run, level: int) -> float:
     """Estimated seconds of one training step of a run at a level, on one core."""
     dense = run.dense
     sites, samples, live = dense.hamiltonian.sites, dense.training.samples, run.remaining(level)
-    listed = min(live, run.dense.initial_parameters - live)
-    in_samples = (
-        4.8e-12 * samples**3
-        + 1.2e-12 * samples**2 * listed
-        + 7e-11 * samples * sites * dense.network.hidden(sites)
-    )
+    if isinstance(dense.network, ResidualConvolutional):
+        forwards = 1e-10 * samples * (3 * sites + 5) * sites * dense.initial_parameters
+        return SECONDS_PER_STEP + forwards + 1e-11 * samples**2 * min(samples, live)
     in_parameters = 4.8e-12 * live**3 + 2.5e-12 * samples * live**2 + 1e-9 * samples * live
-    solve = in_parameters if live < samples else in_samples
+    solve = in_parameters
+    if live >= samples:
+        listed = min(live, dense.initial_parameters - live)
+        solve = (
+            4.8e-12 * samples**3
+            + 1.2e-12 * samples**2 * listed
+            + 7e-11 * samples * sites * dense.network.hidden(sites)
+        )
     return SECONDS_PER_STEP + sweep_seconds(run, level) + solve
 
 
 def sweep_seconds(run: Run, level: int) -> float:
     """Estimated seconds of one sweep of all chains with the ratios of all flips, on one core."""
-    dense = run.dense
-    return dense.training.samples * (1.2e-10 * run.remaining(level) + 5e-9 * dense.hamiltonian.sites)
+    dense, live = run.dense, run.remaining(level)
+    sites, samples = dense.hamiltonian.sites, dense.training.samples
+    if isinstance(dense.network, ResidualConvolutional):
+        return 1e-10 * samples * (2 * sites + 2) * sites * dense.initial_parameters
+    if isinstance(dense.network, Convolutional):
+        return 8e-9 * samples * sites * live
+    return samples * (1.2e-10 * live + 5e-9 * sites)
 
 
 def measurement_seconds(run: Run, level: int, measurement: Measurement) -> float:
@@ -59,8 +82,10 @@ def measurement_seconds(run: Run, level: int, measurement: Measurement) -> float
     sites = dense.hamiltonian.sites
     sweeps = 2 * (measurement.sweeps + measurement.equilibration_sweeps)
     # Full rows of W are used for every network, and sums over all states where they are possible.
-    rows = 7e-11 * dense.training.samples * sites * dense.network.hidden(sites)
     exact = 1e-11 * 2**sites * dense.initial_parameters if sites <= FULL_SUMMATION_SITES else 0
+    if isinstance(dense.network, (Convolutional, ResidualConvolutional)):
+        return sweeps * sweep_seconds(run, level) + 10 * sites * exact
+    rows = 7e-11 * dense.training.samples * sites * dense.network.hidden(sites)
     return sweeps * (sweep_seconds(run, level) + rows) + exact
 
 
@@ -103,6 +128,8 @@ class CostModel:
     def _default_seconds(self, unit: Unit, job: Job) -> float:
         if isinstance(job, ReferenceJob):
             sites = job.hamiltonian.sites
+            if isinstance(job.hamiltonian, ToricCode):
+                return SECONDS_PER_LEVEL
             return (
                 SECONDS_PER_LEVEL + LANCZOS_ITERATIONS * 2 ** (sites - 1) * sites / LANCZOS_FLIPS_PER_SECOND
             )
@@ -113,7 +140,7 @@ class CostModel:
 def _shape(unit: Unit, job: Job) -> tuple:
     """What decides the rate: units of one shape take times in proportion to their operations."""
     if isinstance(job, ReferenceJob):
-        return ("reference",)
+        return ("reference", job.hamiltonian.kind)
     dense = job.dense
     in_samples = job.remaining(unit.level) >= dense.training.samples
     return (dense.hamiltonian.kind, dense.hamiltonian.side, dense.network, dense.training.samples, in_samples)

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from nqs.config import DenseRun, Run, TicketRun, TrajectoryRun
+from nqs.identity import canonical_json
 
 # Raised when a column is added or changes its meaning; readers accept older versions.
-TABLES_VERSION = 1
+TABLES_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -52,18 +53,23 @@ RUN_FIELDS = (
     Column("sweep", _TEXT, "name of the sweep that asked for the run"),
     Column("kind", _TEXT, "dense, trajectory or ticket"),
     Column("parent_run_id", _TEXT, "trajectory: its dense run; ticket: its trajectory; dense: null"),
-    Column("method", _TEXT, "pruning method of the trajectory (a ticket's: of its parent): imp_wr"),
+    Column(
+        "method",
+        _TEXT,
+        "pruning method of the trajectory (a ticket's: of its parent): imp_wr, imp_ct, irp_wr",
+    ),
     Column("variant", _TEXT, "tickets: init_imp, rand_imp or init_rand"),
     Column("level", _INT, "tickets: the level whose mask or density is trained; null otherwise"),
     Column("replicate", _INT, "dense: own weights and chains; trajectory: its dense run's; ticket: own"),
-    Column("hamiltonian", _TEXT, "tfim"),
+    Column("hamiltonian", _TEXT, "tfim, toric_code or pauli"),
     Column("hamiltonian_parameters", _TEXT, "canonical JSON; references join on it"),
     Column("side", _INT, "linear size L"),
     Column("sites", _INT, "number of spins N"),
     Column("boundary", _TEXT, "open or periodic"),
     Column("field", _NUMBER, "transverse field h in units of J"),
-    Column("network", _TEXT, "ffnn"),
-    Column("width_per_spin", _NUMBER, "α: hidden units a site"),
+    Column("network", _TEXT, "ffnn, cnn, rescnn or odd_parity"),
+    Column("network_parameters", _TEXT, "canonical JSON of the network's other settings"),
+    Column("width_per_spin", _NUMBER, "α: hidden units a site; null for convolutions"),
     Column("initial_parameters", _COUNT, "prunable weights of the dense network n0"),
     Column("levels", _INT, "trajectories: levels asked for; null otherwise"),
     Column("pruning_ratio", _NUMBER, "fraction removed a level"),
@@ -117,6 +123,13 @@ STATES = Table(
         Column("abs_magnetization_z_error", _NUMBER, "one standard error"),
         Column("magnetization_z_squared", _NUMBER, "⟨(Σ σz / N)²⟩"),
         Column("magnetization_z_squared_error", _NUMBER, "one standard error"),
+        Column("v_score", _NUMBER, "N · variance / E² (Wu et al. 2024); null where E = 0"),
+        Column("ground_state_weight", _NUMBER, "Σ |⟨ground state|ψ⟩|² over all of them; N ≤ 18"),
+        Column("star", _NUMBER, "toric code: ⟨Π σx⟩ of a star, averaged over all"),
+        Column("star_error", _NUMBER, "one standard error"),
+        Column("plaquette", _NUMBER, "toric code: ⟨Π σz⟩ of a plaquette, averaged over all"),
+        Column("plaquette_error", _NUMBER, "one standard error, or the bound 3 / n where none is broken"),
+        Column("sector_weights", pa.list_(_NUMBER), "toric code: weights of the winding sectors ++ +− −+ −−"),
         Column("log_fidelity", _NUMBER, "ln F with the level before; null for dense runs and tickets"),
         Column("fidelity", _NUMBER, "F = |⟨ψ_k−1|ψ_k⟩|² of normalised states"),
         Column("fidelity_error", _NUMBER, "one standard error of F"),
@@ -166,7 +179,7 @@ REFERENCES = Table(
     "a reference energy",
     ("hamiltonian", "hamiltonian_parameters", "method"),
     (
-        Column("hamiltonian", _TEXT, "tfim"),
+        Column("hamiltonian", _TEXT, "tfim, toric_code or pauli"),
         Column("hamiltonian_parameters", _TEXT, "canonical JSON, the key that runs join on"),
         Column("side", _INT, "linear size L"),
         Column("boundary", _TEXT, "open or periodic"),
@@ -220,6 +233,9 @@ def run_fields(run: Run, sweep: str) -> dict:
         "boundary": hamiltonian.boundary,
         "field": hamiltonian.field,
         "network": dense.network.kind,
+        "network_parameters": canonical_json(
+            {name: value for name, value in dense.network.identity().items() if name != "kind"}
+        ),
         "width_per_spin": dense.network.width_per_spin,
         "initial_parameters": dense.initial_parameters,
         "levels": run.levels if isinstance(run, TrajectoryRun) else None,
