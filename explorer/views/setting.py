@@ -41,14 +41,28 @@ def say_nothing_is_open() -> None:
     st.stop()
 
 
+# What a figure shows one of, in the order in which it is asked.
+_CHOICES = {
+    "hamiltonian": "Hamiltonian",
+    "field": "Transverse field h",
+    "network": "Network",
+    "width_per_spin": "Width per spin α",
+    "method": "Pruning method",
+}
+
+
 def choose_setting(states: pl.DataFrame) -> pl.DataFrame:
-    """The states of one field and one network; asks only where the study has several."""
-    field = _only_or_chosen("Transverse field h", "field", states["field"])
-    states = states.filter(pl.col("field") == field)
-    network = _only_or_chosen("Network", "network", states["network"])
-    states = states.filter(pl.col("network") == network)
-    width = _only_or_chosen("Width per spin α", "width", states["width_per_spin"])
-    return states.filter(pl.col("width_per_spin") == width)
+    """The states of one Hamiltonian, network and method; asks only where the study has several.
+
+    Dense networks belong to every method.
+    """
+    for column, label in _CHOICES.items():
+        values = states[column].drop_nulls()
+        if values.is_empty():
+            continue
+        shared = pl.col("kind") == "dense" if column == "method" else pl.lit(False)
+        states = states.filter((pl.col(column) == _only_or_chosen(label, column, values)) | shared)
+    return states
 
 
 def _only_or_chosen(label: str, key: str, values: pl.Series):
