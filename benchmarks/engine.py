@@ -322,7 +322,7 @@ def _effective_of_chains(side: int) -> float:
     shape = FeedForward(width_per_spin=8).layers(side**2)["hidden"]
     rows = row_layout(shape, np.arange(shape[0] * shape[1]), jax.default_backend() == "cpu")
     rows, form = jax.tree.map(jnp.asarray, (rows, measured_form(flip_form(hamiltonian), side**2)))
-    _, records = record(key, form, problem.moves, state.spins, state.weights, rows, state.weights, 40)
+    _, records = record(key, form, problem.moves, state.spins, state.weights, rows, state.weights, rows, 40)
     return SAMPLES / (2 * autocorrelation_time(np.asarray(records.local_energies)))
 
 

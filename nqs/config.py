@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+from functools import lru_cache
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -123,13 +124,8 @@ class PauliTerms(HamiltonianConfig):
         return terms
 
     @model_validator(mode="after")
-    def _sites_exist(self):
-        for _, string in self.terms:
-            for letter in string.split():
-                if int(letter[1:]) >= self.sites:
-                    raise ValueError(
-                        f"term {string!r} has site {letter[1:]}; the sites are 0 to {self.sites - 1}"
-                    )
+    def _fits_the_engine(self):
+        _check_terms(self.terms, self.sites)
         return self
 
     @property
@@ -141,6 +137,27 @@ class PauliTerms(HamiltonianConfig):
     @property
     def label(self) -> str:
         return f"{self.name}, {self.sites} spins" + (f", {self.field:g}" if self.field is not None else "")
+
+
+@lru_cache(maxsize=256)
+def _check_terms(terms: tuple[tuple[float, str], ...], sites: int) -> None:
+    """Raise ValueError where Pauli terms have sites that are not there or do not fit the engine."""
+    for _, string in terms:
+        for letter in string.split():
+            if int(letter[1:]) >= sites:
+                raise ValueError(f"term {string!r} has site {letter[1:]}; the sites are 0 to {sites - 1}")
+    # Here, since that module takes the configs from this one.
+    from nqs.hamiltonians import conserves_magnetization, form_of_terms
+
+    form = form_of_terms(terms, sites)
+    if sites % 2 and len(form.flip_sites) and conserves_magnetization(form, sites):
+        raise ValueError(
+            f"the terms conserve Σσz, and {sites} spins cannot have Σσz = 0, where chains start; take an even number"
+        )
+    if not len(form.flip_sites):
+        raise ValueError(
+            "no term flips a spin: the ground state is a configuration, and no network is needed"
+        )
 
 
 class FeedForward(Config):

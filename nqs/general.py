@@ -21,9 +21,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from nqs.hamiltonians import FlipForm, diagonal_energies
+from nqs.hamiltonians import FlipForm
 from nqs.linear_solve import solve, upper_blocks
-from nqs.local_energies import flipped_energies
+from nqs.local_energies import diagonal_energies, flipped_energies
 from nqs.moves import Moves, allowed
 from nqs.sampling import draw_proposals
 from nqs.training import Problem, StepInfo, StepRecords, TrainingState, make_steps

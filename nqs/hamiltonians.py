@@ -1,4 +1,4 @@
-"""Hamiltonians in flip form: the config's own, and any of NetKet's operators of spins 1/2.
+"""Hamiltonians in flip form.
 
 H = d(s) + Σ_k c_k(s) X_{F_k}: a diagonal that is a sum of products of few s_i, and terms that flip the set
 F_k of spins, with a coefficient that may depend on spins: ⟨s| H |X_{F_k} s⟩ = c_k(s). The engine needs
@@ -8,14 +8,16 @@ c_k(s) ≤ 0, so that the ground state can be real and positive.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
-from nqs.config import Hamiltonian, PauliTerms, ToricCode, TransverseFieldIsing
+from nqs.config import Hamiltonian, PauliTerms, ToricCode
+
+if TYPE_CHECKING:
+    # Made by numpy, so that a driver can check a Hamiltonian without jax; on a device they are jax's.
+    from jax import Array
 
 # Spins that a flip's coefficient may depend on: its sign is checked on all their configurations.
 MOST_SIGN_SITES = 12
@@ -61,30 +63,13 @@ def constant_form(
     )
 
 
-def netket_graph(hamiltonian: TransverseFieldIsing):
-    """The lattice as NetKet's graph; site x·L + y sits at column x, row y."""
-    import netket as nk
-
-    return nk.graph.Grid([hamiltonian.side] * 2, pbc=hamiltonian.boundary == "periodic")
-
-
-def netket_operator(hamiltonian: TransverseFieldIsing):
-    """The Hamiltonian as NetKet's operator: for work in NetKet, and the oracle of the tests."""
-    import netket as nk
-
-    graph = netket_graph(hamiltonian)
-    hilbert = nk.hilbert.Spin(0.5, graph.n_nodes)
-    # NetKet's Ising has +J Σ σz σz; the paper's ferromagnet is J = −1 there.
-    return nk.operator.Ising(hilbert, graph, h=hamiltonian.field, J=-hamiltonian.coupling)
-
-
 def flip_form(hamiltonian: Hamiltonian) -> FlipForm:
     """The flip form of a Hamiltonian of the config.
 
     Not by way of NetKet, whose import and Pauli strings take a slot 0.3 GiB and seconds at its start.
 
     Raises:
-        ValueError: given by its Pauli strings, and these do not fit the engine; see `compile_flip_form`.
+        ValueError: given by its Pauli strings, and these do not fit the engine; see `form_of_strings`.
     """
     if isinstance(hamiltonian, ToricCode):
         # Here, since that module takes the flip form from this one.
@@ -92,13 +77,7 @@ def flip_form(hamiltonian: Hamiltonian) -> FlipForm:
 
         return toric_code_form(hamiltonian.side)
     if isinstance(hamiltonian, PauliTerms):
-        strings: dict[str, complex] = defaultdict(complex)
-        for coefficient, named in hamiltonian.terms:
-            letters = ["I"] * hamiltonian.sites
-            for letter in named.split():
-                letters[int(letter[1:])] = letter[0]
-            strings["".join(letters)] += coefficient
-        return _form_of_strings({string: c for string, c in strings.items() if c}, hamiltonian.sites)
+        return form_of_terms(hamiltonian.terms, hamiltonian.sites)
     bonds = lattice_bonds(hamiltonian.side, hamiltonian.boundary)
     sites = np.arange(hamiltonian.sites, dtype=np.int32)[:, None]
     return constant_form(
@@ -106,24 +85,24 @@ def flip_form(hamiltonian: Hamiltonian) -> FlipForm:
     )
 
 
-def pauli_terms(operator, name: str, side: int | None = None, field: float | None = None) -> PauliTerms:
-    """Any NetKet operator of spins 1/2 as a Hamiltonian of a sweep.
+def string_of(named: str, sites: int) -> str:
+    """The Pauli string "ZIZ" of a term such as "Z0 Z2"."""
+    letters = ["I"] * sites
+    for letter in named.split():
+        letters[int(letter[1:])] = letter[0]
+    return "".join(letters)
 
-    Args:
-        name: what tables and charts call it.
-        side: linear size L; None: the number of spins.
-        field: the strength that a phase diagram has on an axis, if any.
+
+def form_of_terms(terms: Iterable[tuple[float, str]], sites: int) -> FlipForm:
+    """The flip form of Pauli terms such as (-1.0, "Z0 Z1"); equal strings add up.
 
     Raises:
-        ValueError: it does not fit the engine; see `compile_flip_form`.
+        ValueError: they do not fit the engine; see `form_of_strings`.
     """
-    compile_flip_form(operator)
-    terms = [
-        (weight.real, " ".join(f"{letter}{i}" for i, letter in enumerate(string) if letter != "I"))
-        for string, weight in sorted(_pauli_strings(operator).items())
-    ]
-    sites = operator.hilbert.size
-    return PauliTerms(name=name, sites=sites, side=side or sites, field=field, terms=terms)
+    strings: dict[str, complex] = defaultdict(complex)
+    for coefficient, named in terms:
+        strings[string_of(named, sites)] += coefficient
+    return form_of_strings({string: c for string, c in strings.items() if c}, sites)
 
 
 def lattice_bonds(side: int, boundary: str) -> np.ndarray:
@@ -144,20 +123,16 @@ def lattice_bonds(side: int, boundary: str) -> np.ndarray:
 _Terms = dict[tuple[int, ...], float]
 
 
-def compile_flip_form(operator) -> FlipForm:
-    """The flip form of any NetKet operator of spins 1/2 that is real and has c_k(s) ≤ 0 everywhere.
+def form_of_strings(strings: dict[str, complex], sites: int) -> FlipForm:
+    """The flip form of Pauli strings such as "ZZI", each with its weight.
 
     A string of letters X and Y flips its sites; its letters Z, and with (−1)^(n/2) its n letters Y, are the
     spins that its sign depends on. Strings with the same flips add up to one coefficient.
 
     Raises:
-        ValueError: the operator has no Pauli strings, or a flip a complex or somewhere positive coefficient
-            or one that depends on more than MOST_SIGN_SITES spins; the sentence names the Pauli strings.
+        ValueError: a flip has a complex or somewhere positive coefficient, or one that depends on more than
+            MOST_SIGN_SITES spins; the sentence names the Pauli strings.
     """
-    return _form_of_strings(_pauli_strings(operator), operator.hilbert.size)
-
-
-def _form_of_strings(strings: dict[str, complex], sites: int) -> FlipForm:
     diagonal: dict[tuple[int, ...], float] = {}
     flips: dict[tuple[int, ...], _Terms] = defaultdict(dict)
     for string, weight in strings.items():
@@ -180,22 +155,6 @@ def _form_of_strings(strings: dict[str, complex], sites: int) -> FlipForm:
         padded_sets(sorted(flips), sites),
         *padded_signs([sorted((signed, b) for signed, b in terms.items() if signed) for terms in own], sites),
     )
-
-
-def _pauli_strings(operator) -> dict[str, complex]:
-    """The operator's Pauli strings; NetKet lists each once, and none whose weights cancel."""
-    import netket as nk
-
-    name, strings = type(operator).__name__, operator
-    if set(operator.hilbert.shape) != {2}:
-        raise ValueError(f"{name} acts on {operator.hilbert}; the engine has spins 1/2")
-    if not isinstance(operator, (nk.operator.PauliStringsNumba, nk.operator.PauliStringsJax)):
-        if hasattr(strings, "to_local_operator"):
-            strings = strings.to_local_operator()
-        if not hasattr(strings, "to_pauli_strings"):
-            raise ValueError(f"{name} has no Pauli strings; give it as a LocalOperator or PauliStrings")
-        strings = strings.to_pauli_strings()
-    return dict(zip(map(str, strings.operators), np.asarray(strings.weights).tolist(), strict=True))
 
 
 def _readable(string: str, weight: complex) -> str:
@@ -266,30 +225,6 @@ def padded_signs(
     return coefficients, chosen.reshape(len(terms), count, chosen.shape[1])
 
 
-def marshall_rotated(operator, sublattice: Sequence[int]):
-    """The operator after a rotation by π about z of some sites: their letters X and Y change sign.
-
-    The spectrum stays; on a bipartite lattice, rotated on one sublattice, an antiferromagnet's flips become
-    negative.
-
-    Returns:
-        NetKet's PauliStringsJax.
-
-    Raises:
-        ValueError: the operator has no Pauli strings.
-    """
-    import netket as nk
-
-    strings = _pauli_strings(operator)
-    weights = [
-        (-1) ** sum(string[site] in "XY" for site in sublattice) * weight
-        for string, weight in strings.items()
-    ]
-    if not np.iscomplex(weights).any():
-        weights = np.real(weights)
-    return nk.operator.PauliStringsJax(operator.hilbert, list(strings), weights)
-
-
 def conserves_magnetization(form: FlipForm, sites: int) -> bool:
     """Whether H keeps Σσz: every flip has two spins and coefficient 0 wherever they are equal."""
     rows = zip(
@@ -313,26 +248,3 @@ def _vanishes_on_equal_spins(flipped: tuple[int, int], constant: float, signs, c
         own = frozenset(signed)
         sums[own ^ {left, right} if right in own else own] += coefficient
     return all(abs(total) <= _ROUNDING for total in sums.values())
-
-
-def diagonal_energies(form: FlipForm, spins: Array) -> Array:
-    """d(s) for every chain: (chains,) from spins (sites, chains)."""
-    products = _spin_products(spins, form.diagonal_sites)
-    return form.diagonal_coefficients.astype(spins.dtype) @ products
-
-
-def flip_coefficients_at(form: FlipForm, spins: Array) -> Array:
-    """c_k(s) for every chain: (…, flips, chains) from spins (sites, chains).
-
-    Leading axes are those of the form's coefficients, as of `observables.measured_form`.
-    """
-    products = _spin_products(spins, form.sign_sites)
-    # Not as a matrix product, which may round its factors on GPUs: c + b is to be 0 where it is.
-    signed = (form.sign_coefficients.astype(spins.dtype)[..., None] * products).sum(-2)
-    return form.flip_coefficients.astype(spins.dtype)[..., None] + signed
-
-
-def _spin_products(spins: Array, chosen: Array) -> Array:
-    """Π s_i over each padded set: (…, chains) from sets (…, order)."""
-    padded = jnp.concatenate([spins, jnp.ones((1, spins.shape[1]), spins.dtype)])
-    return jnp.prod(padded[chosen], axis=-2)

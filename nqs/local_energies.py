@@ -5,7 +5,30 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jax import Array
 
-from nqs.hamiltonians import FlipForm, diagonal_energies, flip_coefficients_at
+from nqs.hamiltonians import FlipForm
+
+
+def diagonal_energies(form: FlipForm, spins: Array) -> Array:
+    """d(s) for every chain: (chains,) from spins (sites, chains)."""
+    products = _spin_products(spins, form.diagonal_sites)
+    return form.diagonal_coefficients.astype(spins.dtype) @ products
+
+
+def flip_coefficients_at(form: FlipForm, spins: Array) -> Array:
+    """c_k(s) for every chain: (…, flips, chains) from spins (sites, chains).
+
+    Leading axes are those of the form's coefficients, as of `observables.measured_form`.
+    """
+    products = _spin_products(spins, form.sign_sites)
+    # Not as a matrix product, which may round its factors on GPUs: c + b is to be 0 where it is.
+    signed = (form.sign_coefficients.astype(spins.dtype)[..., None] * products).sum(-2)
+    return form.flip_coefficients.astype(spins.dtype)[..., None] + signed
+
+
+def _spin_products(spins: Array, chosen: Array) -> Array:
+    """Π s_i over each padded set: (…, chains) from sets (…, order)."""
+    padded = jnp.concatenate([spins, jnp.ones((1, spins.shape[1]), spins.dtype)])
+    return jnp.prod(padded[chosen], axis=-2)
 
 
 def flipped_energies(form: FlipForm, spins: Array, ratios: Array) -> Array:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from jax import Array
 
 from nqs.hamiltonians import FlipForm, conserves_magnetization, padded_sets, unpadded_sets
+
+if TYPE_CHECKING:
+    from jax import Array
 
 
 class Moves(NamedTuple):

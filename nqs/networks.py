@@ -278,7 +278,7 @@ def to_netket(hamiltonian: Hamiltonian, network: Network, weights: dict[str, Arr
     """
     import netket as nk
 
-    from nqs.hamiltonians import netket_graph
+    from nqs.operators import netket_graph
 
     variables = {"params": to_params(network, hamiltonian.sites, weights)}
     hilbert = nk.hilbert.Spin(0.5, netket_graph(hamiltonian).n_nodes)

@@ -11,15 +11,8 @@ import numpy as np
 from jax import Array
 
 from nqs.engine import Layout, flip_ratios, log_psi, swept
-from nqs.hamiltonians import (
-    FlipForm,
-    constant_form,
-    diagonal_energies,
-    padded_sets,
-    padded_signs,
-    unpadded_sets,
-)
-from nqs.local_energies import flipped_energies
+from nqs.hamiltonians import FlipForm, constant_form, padded_sets, padded_signs, unpadded_sets
+from nqs.local_energies import diagonal_energies, flipped_energies
 from nqs.moves import Moves
 from nqs.statistics import Estimate, estimate
 

@@ -57,19 +57,6 @@ def toric_code_form(side: int) -> FlipForm:
     return constant_form(-np.ones(side**2), plaquettes(side), -np.ones(side**2), stars(side))
 
 
-def toric_code_operator(side: int):
-    """H as NetKet's PauliStringsJax, for work in NetKet and as the oracle of the tests."""
-    import netket as nk
-
-    def strings(letter: str, sets: np.ndarray) -> list[str]:
-        return [
-            "".join(letter if i in chosen else "I" for i in range(2 * side**2)) for chosen in sets.tolist()
-        ]
-
-    names = strings("X", stars(side)) + strings("Z", plaquettes(side))
-    return nk.operator.PauliStringsJax(nk.hilbert.Spin(0.5, 2 * side**2), names, -np.ones(len(names)))
-
-
 def moves(side: int) -> Moves:
     """N single flips, N flips of stars (each star twice), and the non-contractible loops.
 

@@ -323,8 +323,10 @@ def load_plan(path: Path, profile_name: str) -> Plan:
         SweepError: one sentence that starts with the file.
     """
     parts = load_sweep(path)
+    # A part that is out of a scale's reach leaves that profile out.
+    chosen = [part for part in parts if profile_name in part.profiles] or parts
     try:
-        plans = [resolve(part, profile_name) for part in parts]
+        plans = [resolve(part, profile_name) for part in chosen]
     except SweepError as error:
         raise SweepError(f"{path}: {error}") from None
     jobs = {run_id: job for plan in plans for run_id, job in plan.jobs.items()}

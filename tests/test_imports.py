@@ -18,7 +18,18 @@ ARROWS = {
     "sweeps": ("orchestrator.plan", "nqs.config"),
 }
 # The training, and what comes with it: jax. The driver must not see it.
-PLAIN_NQS = ("nqs.config", "nqs.identity", "nqs.layouts", "nqs.pruning", "nqs.replicas", "nqs.tasks")
+PLAIN_NQS = (
+    "nqs.config",
+    "nqs.hamiltonians",
+    "nqs.identity",
+    "nqs.layouts",
+    "nqs.moves",
+    "nqs.pruning",
+    "nqs.replicas",
+    "nqs.statistics",
+    "nqs.tasks",
+    "nqs.toric_code",
+)
 
 
 def modules(room: str) -> list[Path]:

@@ -10,10 +10,11 @@ import pytest
 
 from nqs.config import TransverseFieldIsing
 from nqs.general import evaluate_general, general_network
-from nqs.hamiltonians import compile_flip_form, constant_form, netket_operator
+from nqs.hamiltonians import constant_form
 from nqs.layouts import LIVE_BUCKETS
 from nqs.moves import single_flips
 from nqs.networks import FeedForwardModule
+from nqs.operators import compile_flip_form, netket_operator
 from nqs.pruning import prune_by_magnitude, remaining_by_level
 from nqs.sampling import random_spins
 from nqs.training import Problem, TrainingState, evaluate

@@ -21,10 +21,11 @@ from nqs.general import (
     padded_live,
     train_general,
 )
-from nqs.hamiltonians import compile_flip_form, flip_form, marshall_rotated, netket_operator
+from nqs.hamiltonians import flip_form
 from nqs.layouts import RowLayout, choose_layout
 from nqs.moves import joined, moves_of, single_flips
 from nqs.networks import FeedForwardModule
+from nqs.operators import compile_flip_form, marshall_rotated, netket_operator
 from nqs.sampling import random_spins
 from nqs.training import Problem, TrainingState, train
 from tests.nqs.oracles import (

@@ -9,14 +9,9 @@ import pytest
 
 from nqs.config import TransverseFieldIsing
 from nqs.full_summation import apply
-from nqs.hamiltonians import (
-    compile_flip_form,
-    conserves_magnetization,
-    flip_form,
-    marshall_rotated,
-    netket_operator,
-)
+from nqs.hamiltonians import conserves_magnetization, flip_form
 from nqs.moves import moves_of
+from nqs.operators import compile_flip_form, marshall_rotated, netket_operator
 from tests.nqs.oracles import ising_matrix, netket_strings, pauli_matrix, ring_bonds, xxz_strings
 
 SITES = 6

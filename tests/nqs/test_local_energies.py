@@ -7,11 +7,11 @@ import pytest
 
 from nqs import general
 from nqs.full_summation import all_spins
-from nqs.hamiltonians import compile_flip_form, marshall_rotated
 from nqs.local_energies import local_energies
 from nqs.moves import moves_of
 from nqs.networks import FeedForwardModule
 from nqs.observables import measured_form, record
+from nqs.operators import compile_flip_form, marshall_rotated
 from nqs.sampling import random_spins, sweep
 from tests.nqs.engines import ENGINES, laid_out, sparse_network
 from tests.nqs.oracles import (
@@ -81,7 +81,7 @@ def test_records_have_them_beside_the_transverse_magnetization(name):
     spins = random_spins(jax.random.key(0), SITES, 50, balanced=True)
     measured = jax.tree.map(jnp.asarray, measured_form(form, SITES))
     key, moves = jax.random.key(1), moves_of(form, SITES)
-    last, records = record(key, measured, moves, spins, values, layout, values, 3)
+    last, records = record(key, measured, moves, spins, values, layout, values, layout, 3)
     here = (1 << np.arange(SITES)) @ (np.asarray(last) < 0)
     np.testing.assert_allclose(
         records.local_energies[-1], expected_energies(matrix, weights)[here], atol=1e-11

@@ -13,7 +13,7 @@ import pytest
 from nqs.config import Convolutional, FeedForward, ResidualConvolutional, TransverseFieldIsing
 from nqs.full_summation import all_spins, expectations, wave_function
 from nqs.general import general_network, local_energies
-from nqs.hamiltonians import flip_form, netket_operator
+from nqs.hamiltonians import flip_form
 from nqs.networks import (
     ConvolutionalModule,
     FeedForwardModule,
@@ -30,6 +30,7 @@ from nqs.networks import (
     to_params,
 )
 from nqs.observables import transverse_magnetization
+from nqs.operators import netket_operator
 from nqs.sampling import amplitude, sweep
 from nqs.tasks import LiveWeights
 from nqs.tied_layouts import tied_layout

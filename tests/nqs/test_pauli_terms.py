@@ -8,7 +8,8 @@ from pydantic import ValidationError
 from nqs import runs
 from nqs.config import DenseRun, FeedForward, Measurement, PauliTerms, Training
 from nqs.exact_diagonalization import reference_energy
-from nqs.hamiltonians import compile_flip_form, flip_form, marshall_rotated, pauli_terms
+from nqs.hamiltonians import flip_form
+from nqs.operators import compile_flip_form, marshall_rotated, pauli_terms
 from nqs.tasks import Task
 
 
@@ -65,11 +66,20 @@ def test_an_antiferromagnet_trains_in_its_sector_towards_the_ground_state():
         ([(-1.0, "X0 Q1")], "term 'X0 Q1'; allowed: letters X, Y, Z with a site"),
         ([(-1.0, "X0 X0")], "term 'X0 X0' has a site twice"),
         ([(-1.0, "X0 X9")], "term 'X0 X9' has site 9; the sites are 0 to 3"),
+        ([(1.0, "X0")], r"\+1 X0 is positive"),
+        ([(-1.0, "X0"), (1.0, "Y1")], "1 Y1 is complex"),
+        ([(-1.0, "Z0 Z1")], "no term flips a spin"),
     ],
 )
 def test_terms_that_are_none_are_refused_by_name(terms, sentence):
     with pytest.raises(ValidationError, match=sentence):
         PauliTerms(name="own", sites=4, side=4, terms=terms)
+
+
+def test_an_odd_ring_that_conserves_magnetization_is_refused():
+    terms = [(-1.0, f"{letter}{i} {letter}{(i + 1) % 5}") for i in range(5) for letter in "XY"]
+    with pytest.raises(ValidationError, match="5 spins cannot have Σσz = 0"):
+        PauliTerms(name="own", sites=5, side=5, terms=terms)
 
 
 def test_a_sign_problem_is_refused_by_the_name_of_its_terms():

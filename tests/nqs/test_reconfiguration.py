@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from nqs.config import FeedForward, TransverseFieldIsing
-from nqs.hamiltonians import compile_flip_form, flip_form, netket_operator
+from nqs.hamiltonians import flip_form
 from nqs.layouts import RowLayout, choose_layout
 from nqs.linear_solve import upper_blocks
 from nqs.local_energies import local_energies
 from nqs.moves import single_flips
+from nqs.operators import compile_flip_form, netket_operator
 from nqs.reconfiguration import (
     _centred,
     count_pairs,

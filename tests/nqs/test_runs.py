@@ -18,8 +18,8 @@ from nqs.config import (
     TrajectoryRun,
     TransverseFieldIsing,
 )
-from nqs.hamiltonians import netket_operator
 from nqs.networks import network_of, to_netket
+from nqs.operators import netket_operator
 from nqs.pruning import prune_by_magnitude
 from nqs.tasks import LiveWeights, Task
 

@@ -15,10 +15,11 @@ from nqs.config import TransverseFieldIsing
 from nqs.general import choose_chunks, general_network, padded_live, train_general
 from nqs.general import local_energies as general_local_energies
 from nqs.general import update as general_update
-from nqs.hamiltonians import compile_flip_form, flip_form
+from nqs.hamiltonians import flip_form
 from nqs.layouts import list_layout
 from nqs.local_energies import local_energies
 from nqs.moves import single_flips
+from nqs.operators import compile_flip_form
 from nqs.pruning import remaining_by_level
 from nqs.reconfiguration import update_in_parameters, update_of_tied
 from nqs.sampling import draw_proposals, random_spins, sweep

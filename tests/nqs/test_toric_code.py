@@ -8,8 +8,8 @@ from scipy.stats import chi2
 
 from nqs import full_summation, runs
 from nqs.config import DenseRun, Measurement, OddParity, ToricCode, Training
-from nqs.hamiltonians import compile_flip_form
 from nqs.moves import single_flips
+from nqs.operators import compile_flip_form, netket_operator
 from nqs.sampling import draw_proposals, equilibrate, random_spins, sweep
 from nqs.tasks import Task
 from nqs.toric_code import (
@@ -27,7 +27,6 @@ from nqs.toric_code import (
     solved_plaquettes,
     stars,
     toric_code_form,
-    toric_code_operator,
 )
 from tests.nqs.engines import laid_out
 
@@ -58,7 +57,7 @@ def test_loops_commute_with_all_terms_and_change_one_winding_each(side):
 
 @pytest.mark.parametrize("side", [2, 3])
 def test_the_form_is_the_one_compiled_from_netkets_strings(side):
-    own, compiled = toric_code_form(side), compile_flip_form(toric_code_operator(side))
+    own, compiled = toric_code_form(side), compile_flip_form(netket_operator(ToricCode(side=side)))
 
     def terms(coefficients, sets):
         return sorted(
