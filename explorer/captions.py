@@ -98,8 +98,8 @@ def extreme_headline(points: pl.DataFrame, quantity: Quantity, largest: bool) ->
         f"{row['parameters_per_spin']:.3g} (L\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{row['side']})"
         for row in extremes.sort("side").iter_rows(named=True)
     ]
-    which = "largest" if largest else "lowest"
-    return f"{quantity.name.capitalize()}: {which} at {_listed(where)} weights per spin"
+    name, which = quantity.name.capitalize(), "largest" if largest else "lowest"
+    return f"{name}: {which} at {_listed(where)} weights per spin" if where else name
 
 
 def size_headline(windows: pl.DataFrame, factor: float, sides: list[int]) -> str:

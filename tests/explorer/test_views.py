@@ -49,6 +49,14 @@ def test_a_page_of_an_untrained_study_says_so_in_a_sentence(app, untrained, page
 
 
 @pytest.mark.parametrize("page", CHARTS)
+def test_a_page_of_a_study_with_dense_networks_alone_draws_what_there_is(app, untrained, page):
+    """No fidelity yet, and no density but one."""
+    write_run_directory(untrained, NETWORKS, trained=1)
+    test = app(untrained, page)
+    assert not test.exception
+
+
+@pytest.mark.parametrize("page", CHARTS)
 def test_without_any_study_a_page_says_how_to_make_one(app, page):
     test = app(None, page)
     assert not test.exception
