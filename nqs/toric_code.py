@@ -140,8 +140,8 @@ def odd_parity_weights(side: int, magnitude: float, filters: int) -> np.ndarray:
     4 a where it is −1, whichever spin is the odd one. Eight filters are ±θ_i, and relu(θ) + relu(−θ) = |θ|.
     Four filters ε_i θ_i give half of that, and the linear term Σ_i ε_i θ_i / 2. With ε = + on the first and −
     on the second of two opposite edges it is −a Σ_i ε_i s_i, and every edge is the first of one plaquette and
-    the second of the next: the terms cancel, on lattices of any side. Fewer cannot do: without filter i, a
-    plaquette whose odd spin is i is not told from an even one.
+    the second of the next: the terms cancel, on lattices of any side. docs/toric_code.md has
+    what fewer filters can do.
 
     Raises:
         ValueError: another number of filters.

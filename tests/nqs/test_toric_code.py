@@ -130,13 +130,55 @@ def test_the_closed_form_keeps_its_digits_where_the_error_is_tiny():
     assert odd_parity_energy(3, 2.5, 8).variance == pytest.approx(4 * 9 * 8 * 2 * np.exp(-40), rel=1e-6)
 
 
-@pytest.mark.parametrize("missing", range(4))
-def test_no_filter_of_the_four_can_be_spared(missing):
-    weights = odd_parity_weights(3, 1.5, 4)
-    weights[:, missing::4] = 0
+def network_of_signed_strengths(strengths):
+    """3 × 3 network whose plaquette p has a filter of signed strength [p, j] with its odd weight at edge j."""
+    weights = np.zeros((18, 9, 4))
+    for p, edges in enumerate(plaquettes(3)):
+        weights[edges, p] = np.asarray(strengths[p], float) * (1 - 2 * np.eye(4))
+    weights = weights.reshape(18, -1)
+    return weights[:, np.any(weights != 0, axis=0)]
+
+
+def energy_of(weights):
     psi = full_summation.wave_function(weights)
-    error = 1 + psi @ full_summation.apply(toric_code_form(3), psi) / 18
-    assert error > 1e3 * odd_parity_energy(3, 1.5, 4).relative_error
+    return psi @ full_summation.apply(toric_code_form(3), psi)
+
+
+def test_four_filters_on_all_plaquettes_but_one_become_exact_at_an_odd_side():
+    """(docs/toric_code.md, 4) Eight plaquettes are broken on their own, the bare one makes the number even."""
+    edges = plaquettes(3).tolist()
+    strengths = np.zeros((9, 4))
+    for first, second in [(1, 2), (3, 6), (4, 5), (7, 8)]:
+        (shared,) = set(edges[first]) & set(edges[second])
+        strengths[first] = 1 - 2 * (np.array(edges[first]) == shared)
+        strengths[second] = 2 * (np.array(edges[second]) == shared) - 1
+    weights = network_of_signed_strengths(strengths)
+    assert weights.shape == (18, 32)
+    for magnitude in (0.4, 1.6):
+        chance = 1 / (1 + np.exp(4 * magnitude))
+        broken = 8 * chance + (1 - (1 - 2 * chance) ** 8) / 2
+        assert energy_of(magnitude * weights) == pytest.approx(-18 + 2 * broken, rel=1e-12)
+
+
+def test_three_filters_a_plaquette_of_unequal_magnitude_become_exact_at_an_odd_side():
+    """(docs/toric_code.md, 7) 108 weights, 6 a spin."""
+    quarters = [
+        [-2, -2, 0, -2], [0, -4, -2, 4], [4, 4, -2, 0], [-2, -2, 2, 0], [2, 0, -2, -2],
+        [-2, 4, 0, -4], [2, 0, 3, -3], [-3, -3, 2, 0], [0, 4, 3, 3],
+    ]  # fmt: skip
+    weights = network_of_signed_strengths(quarters) / 4
+    assert np.count_nonzero(weights) == 6 * 18
+    errors = [1 + energy_of(scale * weights) / 18 for scale in (3.2, 6.4)]
+    # A pair of broken plaquettes costs |ψ|² at least exp(−2 · 2 · a / 2), so 6.4 / 3.2 at least e^6.4.
+    assert 0 < errors[1] < errors[0] * np.exp(-6)
+    assert errors[1] < 2e-5
+
+
+@pytest.mark.parametrize("strengths", [[1, -1, 0, 0], [1, 1, 1, 1]])
+def test_two_filters_a_plaquette_or_a_linear_part_do_not_become_exact(strengths):
+    """(docs/toric_code.md, 2 and 5)"""
+    weights = network_of_signed_strengths([strengths] * 9)
+    assert min(energy_of(scale * weights) for scale in (0.4, 1.6, 3.2)) > -10
 
 
 def test_a_built_network_is_measured_as_a_run_without_steps():
