@@ -298,6 +298,46 @@ class ResidualConvolutional(Config):
         _check_kernels_fit(sites, self.kernel_side, self.padding)
 
 
+class FlaxNetwork(Config):
+    """Any Flax module: what a user brings, see docs/networks.md. It takes the general path.
+
+    A layer is an array of the module's `params`, named by its path, such as "Dense_0/kernel".
+    """
+
+    kind: Literal["flax"] = "flax"
+    factory: str = Field(
+        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
+        description='"module:function", called with sites and the arguments; gives the module',
+    )
+    arguments: tuple[tuple[str, int | float | str], ...] = ()
+    prunable: tuple[tuple[str, tuple[int, ...]], ...] = Field(
+        min_length=1, description="shape of each layer that is pruned"
+    )
+    unpruned: tuple[tuple[str, tuple[int, ...]], ...] = Field(
+        default=(), description="shape of each layer that is trained and never pruned"
+    )
+    global_pruning: bool = Field(default=False, description="all layers together, or each by itself")
+
+    width_per_spin: ClassVar[None] = None
+
+    @field_validator("arguments", "prunable", "unpruned", mode="before")
+    @classmethod
+    def _pairs(cls, given):
+        # A dict cannot be hashed, and networks are keys of programs.
+        return tuple(given.items()) if isinstance(given, dict) else given
+
+    def layers(self, sites: int) -> dict[str, tuple[int, ...]]:
+        """Shape of each prunable layer."""
+        return dict(self.prunable)
+
+    def other_layers(self, sites: int) -> dict[str, tuple[int, ...]]:
+        """Shape of each layer that is trained and never pruned."""
+        return dict(self.unpruned)
+
+    def check_fits(self, sites: int) -> None:
+        """Nothing is known before the module is made; a slot compares its layers with these."""
+
+
 def _check_kernels_fit(sites: int, kernel_side: int, padding: str) -> None:
     side = math.isqrt(sites)
     if side**2 != sites:
@@ -328,7 +368,7 @@ class Measurement(Config):
 
 Hamiltonian = Annotated[TransverseFieldIsing | ToricCode | PauliTerms, Field(discriminator="kind")]
 Network = Annotated[
-    FeedForward | Convolutional | ResidualConvolutional | OddParity, Field(discriminator="kind")
+    FeedForward | Convolutional | ResidualConvolutional | OddParity | FlaxNetwork, Field(discriminator="kind")
 ]
 
 # Magnitude pruning with rewinding, the same without it, and random pruning with it (paper, Sec. IV).

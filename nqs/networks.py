@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from importlib import import_module
 
 import flax.linen as nn
 import jax
@@ -14,7 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from nqs.config import Convolutional, FeedForward, Hamiltonian, Network, ResidualConvolutional
+from nqs.config import (
+    Convolutional,
+    FeedForward,
+    FlaxNetwork,
+    Hamiltonian,
+    Network,
+    ResidualConvolutional,
+)
 from nqs.tasks import NetworkWeights
 from nqs.tied_layouts import TiedWeights, convolution
 
@@ -158,6 +166,17 @@ def flax_module(network: Network, sites: int) -> nn.Module:
         case ResidualConvolutional():
             padding = network.padding.upper()
             return ResidualConvolutionalModule(network.blocks, network.filters, network.kernel_side, padding)
+        case FlaxNetwork():
+            return _users_module(network, sites)
+
+
+def _users_module(network: FlaxNetwork, sites: int) -> nn.Module:
+    name, _, function = network.factory.partition(":")
+    try:
+        factory = getattr(import_module(name), function)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"factory {network.factory!r} cannot be imported: {error}") from error
+    return factory(sites=sites, **dict(network.arguments))
 
 
 def initial_weights(key: Array, network: Network, sites: int) -> dict[str, Array]:
@@ -178,11 +197,8 @@ def to_params(network: Network, sites: int, weights: dict[str, Array]) -> dict:
         ValueError: a layer is missing, unknown, complex or of the wrong shape.
     """
     _check_layers(_layer_shapes(network, sites), weights)
-    tree = _params_tree(network, sites)
-    return {
-        name: jax.tree.map(lambda _, own=name: jnp.asarray(weights[own], float), layer)
-        for name, layer in tree.items()
-    }
+    paths, structure = _params_paths(network, sites)
+    return jax.tree.unflatten(structure, [jnp.asarray(weights[name], float) for name in paths])
 
 
 def from_params(network: Network, sites: int, params: dict) -> dict[str, Array]:
@@ -191,30 +207,43 @@ def from_params(network: Network, sites: int, params: dict) -> dict[str, Array]:
     Raises:
         ValueError: a layer is missing, unknown, complex or of the wrong shape.
     """
-    leaves = {name: jax.tree.leaves(layer) for name, layer in params.items()}
-    several = [name for name, own in leaves.items() if len(own) != 1]
+    shapes = _layer_shapes(network, sites)
+    leaves = jax.tree_util.tree_flatten_with_path(params)[0]
+    names = [_layer_name(path, shapes) for path, _ in leaves]
+    several = sorted({name for name in names if names.count(name) > 1})
     if several:
         raise ValueError(f"layers {several} have a number of arrays that is not one, as with a bias")
-    weights = {name: leaf for name, (leaf,) in leaves.items()}
-    shapes = _layer_shapes(network, sites)
+    weights = {name: leaf for name, (_, leaf) in zip(names, leaves, strict=True)}
     _check_layers(shapes, weights)
     return {name: weights[name] for name in shapes}
 
 
 def flat_offsets(network: Network, sites: int) -> dict[str, int]:
     """Where each layer begins in the flat vector of `nqs.general.general_network`, by layer."""
-    shapes = _layer_shapes(network, sites)
-    # Its vector has the layers as jax flattens a dict: by name.
-    names = sorted(shapes)
+    shapes, (names, _) = _layer_shapes(network, sites), _params_paths(network, sites)
+    # Its vector has the layers as jax flattens the params.
     ends = np.cumsum([math.prod(shapes[name]) for name in names])
     starts = {name: int(end) - math.prod(shapes[name]) for name, end in zip(names, ends, strict=True)}
     return {name: starts[name] for name in shapes}
 
 
 @lru_cache(maxsize=64)
-def _params_tree(network: Network, sites: int) -> dict:
-    spins = jax.ShapeDtypeStruct((1, sites), jnp.float32)
-    return jax.eval_shape(flax_module(network, sites).init, jax.random.key(0), spins)["params"]
+def _params_paths(network: Network, sites: int) -> tuple[tuple[str, ...], jax.tree_util.PyTreeDef]:
+    """The layers in the order in which jax flattens the module's params, and the params' structure."""
+    spins, shapes = jax.ShapeDtypeStruct((1, sites), jnp.float32), _layer_shapes(network, sites)
+    params = jax.eval_shape(flax_module(network, sites).init, jax.random.key(0), spins)["params"]
+    leaves, structure = jax.tree_util.tree_flatten_with_path(params)
+    found = {_layer_name(path, shapes): leaf.shape for path, leaf in leaves}
+    if found != shapes:
+        raise ValueError(f"the module has the layers {found}; the network's config says {shapes}")
+    return tuple(found), structure
+
+
+def _layer_name(path, shapes: dict[str, tuple[int, ...]]) -> str:
+    """A layer is named by its array's path, or by that of the module whose only array it is."""
+    names = [str(entry.key) for entry in path]
+    whole = "/".join(names)
+    return whole if whole in shapes or len(names) == 1 else "/".join(names[:-1])
 
 
 def _layer_shapes(network: Network, sites: int) -> dict[str, tuple[int, ...]]:

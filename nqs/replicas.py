@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from nqs.config import DenseRun, Hamiltonian, ResidualConvolutional, Run, TicketRun
+from nqs.config import DenseRun, FlaxNetwork, Hamiltonian, ResidualConvolutional, Run, TicketRun
 from nqs.layouts import live_bucket
 from nqs.pruning import remaining_by_level
 
@@ -70,7 +70,7 @@ def estimated_bytes(run: Run, level: int) -> int:
     """
     dense = run.dense
     sites, samples = dense.hamiltonian.sites, dense.training.samples
-    if isinstance(dense.network, ResidualConvolutional):
+    if isinstance(dense.network, (FlaxNetwork, ResidualConvolutional)):
         live = run.remaining(level)
         solve = _MATRIX_BYTES * 2 * min(live, samples) ** 2
         return min(3 * _FLOAT64 * samples * live, _JACOBIAN_BYTES) + solve + 4 * _CHUNK_BYTES

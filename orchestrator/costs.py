@@ -27,6 +27,7 @@ import polars as pl
 from nqs.config import (
     FULL_SUMMATION_SITES,
     Convolutional,
+    FlaxNetwork,
     Measurement,
     ReferenceJob,
     ResidualConvolutional,
@@ -50,7 +51,7 @@ def step_seconds(run: Run, level: int) -> float:
     """Estimated seconds of one training step of a run at a level, on one core."""
     dense = run.dense
     sites, samples, live = dense.hamiltonian.sites, dense.training.samples, run.remaining(level)
-    if isinstance(dense.network, ResidualConvolutional):
+    if isinstance(dense.network, (FlaxNetwork, ResidualConvolutional)):
         forwards = 1e-10 * samples * (3 * sites + 5) * sites * dense.initial_parameters
         return SECONDS_PER_STEP + forwards + 1e-11 * samples**2 * min(samples, live)
     in_parameters = 4.8e-12 * live**3 + 2.5e-12 * samples * live**2 + 1e-9 * samples * live
@@ -69,7 +70,7 @@ def sweep_seconds(run: Run, level: int) -> float:
     """Estimated seconds of one sweep of all chains with the ratios of all flips, on one core."""
     dense, live = run.dense, run.remaining(level)
     sites, samples = dense.hamiltonian.sites, dense.training.samples
-    if isinstance(dense.network, ResidualConvolutional):
+    if isinstance(dense.network, (FlaxNetwork, ResidualConvolutional)):
         return 1e-10 * samples * (2 * sites + 2) * sites * dense.initial_parameters
     if isinstance(dense.network, Convolutional):
         return 8e-9 * samples * sites * live
@@ -83,7 +84,7 @@ def measurement_seconds(run: Run, level: int, measurement: Measurement) -> float
     sweeps = 2 * (measurement.sweeps + measurement.equilibration_sweeps)
     # Full rows of W are used for every network, and sums over all states where they are possible.
     exact = 1e-11 * 2**sites * dense.initial_parameters if sites <= FULL_SUMMATION_SITES else 0
-    if isinstance(dense.network, (Convolutional, ResidualConvolutional)):
+    if isinstance(dense.network, (Convolutional, FlaxNetwork, ResidualConvolutional)):
         return sweeps * sweep_seconds(run, level) + 10 * sites * exact
     rows = 7e-11 * dense.training.samples * sites * dense.network.hidden(sites)
     return sweeps * (sweep_seconds(run, level) + rows) + exact
