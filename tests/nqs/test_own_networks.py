@@ -43,9 +43,7 @@ def test_the_pages_network_trains_is_pruned_and_goes_back_to_netket(network):
     )
     assert dense.initial_parameters == 9 * 12 + 12 * 6 and dense.other_parameters == 12
     first = runs.advance(Task(dense, 0, MEASUREMENT), 1e9)
-    trajectory = TrajectoryRun(
-        parent=dense, method="imp_wr", pruning_ratio=0.5, steps_per_level=10, levels=1
-    )
+    trajectory = TrajectoryRun(parent=dense, method="imp_wr", pruning_ratio=0.5, steps_per_level=10, levels=1)
     inputs = {"rewind": first.weights, "previous": first.weights, "checkpoint": first.checkpoint}
     level = runs.advance(Task(trajectory, 1, MEASUREMENT, **inputs), 1e9)
     assert level.state["remaining"] == 54 + 36 and level.state["parameters"] == 90 + 12

@@ -174,7 +174,7 @@ def test_energies_of_other_networks_are_those_of_their_flax_modules(other_histor
     dense = trajectory.dense
     state = to_netket(dense.hamiltonian, dense.network, network_of(first.weights), 8)
     psi = np.asarray(state.to_array())
-    h_psi = netket_operator(dense.hamiltonian).to_dense().real @ psi
+    h_psi = np.asarray(netket_operator(dense.hamiltonian).to_jax_operator().to_dense()).real @ psi
     energy = psi @ h_psi
     assert first.state["energy"] == pytest.approx(energy, rel=1e-10)
     assert first.state["variance"] == pytest.approx(h_psi @ h_psi - energy**2, rel=1e-8)
