@@ -49,10 +49,12 @@ def is_study(path: Path) -> bool:
 def find_studies(argument: str | None) -> list[Path]:
     """Directories to choose from: the one asked for, then those in `RUNS` (newest first) and `EXAMPLES`.
 
+    Examples come by name: a checkout gives all files one time.
+
     Raises:
         ValueError: the argument is no run directory or export, with the sentence to show.
     """
-    found = [*_studies_below(RUNS), *_studies_below(EXAMPLES)]
+    found = [*sorted(_studies_below(RUNS), key=_last_change, reverse=True), *sorted(_studies_below(EXAMPLES))]
     if argument is None:
         return found
     asked = Path(argument)
@@ -69,8 +71,7 @@ def find_studies(argument: str | None) -> list[Path]:
 def _studies_below(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    studies = [path for path in folder.iterdir() if path.is_dir() and is_study(path)]
-    return sorted(studies, key=_last_change, reverse=True)
+    return [path for path in folder.iterdir() if path.is_dir() and is_study(path)]
 
 
 def _last_change(path: Path) -> float:
