@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator import run_directory
 from orchestrator.run_directory import RunDirectory, StudyError
-from orchestrator.tables import ATTEMPTS, STATES
+from orchestrator.tables import ATTEMPTS, STATES, TABLES_VERSION
 from tests.orchestrator.studies import REPOSITORY, run_study, small_plan
 
 HOLD_THE_LOCK = """
@@ -152,6 +152,8 @@ def test_tables_of_a_newer_version_are_refused(tmp_path):
     directory.prepare()
     directory.write_plan(small_plan())
     text = directory.sweep_json.read_text()
-    directory.sweep_json.write_text(text.replace('"tables_version": 1', '"tables_version": 99'))
-    with pytest.raises(StudyError, match="version 99; this program reads up to 1"):
+    directory.sweep_json.write_text(
+        text.replace(f'"tables_version": {TABLES_VERSION}', '"tables_version": 99')
+    )
+    with pytest.raises(StudyError, match=f"version 99; this program reads up to {TABLES_VERSION}"):
         directory.read_plan()
