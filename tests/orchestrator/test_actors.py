@@ -42,6 +42,7 @@ def probe(hamiltonian) -> dict:
         "JAX_COMPILATION_CACHE_DIR",
     )
     return {
+        "niceness": os.nice(0),
         "cores": sorted(os.sched_getaffinity(0)),
         "jax": "jax" in sys.modules,
         "environment": {name: os.environ.get(name) for name in names},
@@ -61,6 +62,7 @@ def test_cpu_slots_share_no_core_no_cache_and_start_before_jax_is_imported():
     caches = {result["environment"]["JAX_COMPILATION_CACHE_DIR"] for result in found.values()}
     assert len(caches) == len(found)
     for result in found.values():
+        assert result["niceness"] == os.nice(0)
         assert not result["jax"]
         assert result["environment"]["OMP_NUM_THREADS"] == "1"
         assert result["environment"]["JAX_PLATFORMS"] == "cpu"
