@@ -22,6 +22,11 @@ TRAJECTORY = "trajectory"
 VARIANTS = ("init_imp", "rand_imp", "init_rand")
 TICKET_PAIRS = (("rand_imp", "init_imp"), ("init_rand", "init_imp"))
 
+# Never null, so that its negation keeps every other network, and tables from before there were any.
+_TRANSFERRED = (pl.col("kind") == "ticket") & (
+    pl.col("mask_hamiltonian_parameters") != pl.col("hamiltonian_parameters")
+).fill_null(False)
+
 # What one figure holds fixed: two networks that differ here are two studies, not two samples of one.
 SETTINGS = (
     "hamiltonian",
@@ -292,6 +297,55 @@ def _paired_differences(states: pl.DataFrame) -> pl.DataFrame:
             )
             for numerator, denominator in TICKET_PAIRS
         ]
+    )
+
+
+def own_masks(states: pl.DataFrame) -> pl.DataFrame:
+    """The states without transfer tickets, whose masks were found at another Hamiltonian."""
+    return states.filter(~_TRANSFERRED)
+
+
+def mask_transfer(states: pl.DataFrame, confidence: float = 0.68) -> pl.DataFrame:
+    """Errors of tickets by the field of their mask and the field they are trained at, against their own mask's.
+
+    Random masks are the control: what a ticket has when its mask was found nowhere. The ratio's interval adds
+    the logarithmic half-widths of the two errors in quadrature, since their trajectories are independent.
+
+    Args:
+        states: networks of one setting but for the field, from `with_quantities`.
+        confidence: probability that an interval covers.
+
+    Returns:
+        side, level, parameters_per_spin, field (trained at), mask_field (null: a random mask), series (the
+        variant), estimate, low, high (of the relative error), ratio (to the same variant under the field's own
+        mask; a random mask's: to init_imp), ratio_low, ratio_high (null where one has no interval),
+        trajectories, networks.
+    """
+    point = ("side", "level", "parameters_per_spin", "field", "mask_field", "series")
+    tickets = states.filter(pl.col("kind") == "ticket").with_columns(
+        mask_field=pl.when(pl.col("variant") != "init_rand").then("mask_field")
+    )
+    clusters = _cluster_means(tickets, QUANTITIES["relative_error"], (*point, "cluster"))
+    errors = _over_trajectories(clusters, point, confidence, logarithmic=True).with_columns(
+        own=pl.when(pl.col("series") == "init_rand").then(pl.lit("init_imp")).otherwise("series"),
+        half_width=(pl.col("high") / pl.col("estimate")).log(),
+    )
+    of_own_mask = errors.filter(pl.col("mask_field") == pl.col("field")).select(
+        *("side", "level", "field"),
+        own="series",
+        own_estimate="estimate",
+        own_half_width="half_width",
+    )
+    half_width = (pl.col("half_width").pow(2) + pl.col("own_half_width").pow(2)).sqrt()
+    ratio = pl.col("estimate") / pl.col("own_estimate")
+    return (
+        errors.join(of_own_mask, on=["side", "level", "field", "own"], how="left")
+        .with_columns(ratio=ratio, ratio_low=ratio * (-half_width).exp(), ratio_high=ratio * half_width.exp())
+        .select(
+            *(*point, "estimate", "low", "high", "ratio", "ratio_low", "ratio_high"),
+            *("trajectories", "networks"),
+        )
+        .sort("side", "level", "series", "mask_field", "field")
     )
 
 

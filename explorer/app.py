@@ -26,6 +26,12 @@ PAGES = [
         icon=":material/confirmation_number:",
     ),
     st.Page("views/finite_size.py", title="Finite size", url_path="finite_size", icon=":material/grid_on:"),
+    st.Page(
+        "views/mask_transfer.py",
+        title="Mask transfer",
+        url_path="mask_transfer",
+        icon=":material/swap_horiz:",
+    ),
     st.Page("views/training.py", title="Training", url_path="training", icon=":material/show_chart:"),
 ]
 

@@ -55,11 +55,11 @@ def ticket_headline(summary: pl.DataFrame, window: tuple[float, float]) -> str:
         return "Relative error of the trajectory and its tickets"
     median = dict(zip(summary["numerator"], summary["median"], strict=True))
     what = {"init_rand": "with a random mask", "rand_imp": "with new initial weights"}
-    clauses = [f"error × {_short(median[name])} {what[name]}" for name in what if name in median]
+    clauses = [f"error × {short_factor(median[name])} {what[name]}" for name in what if name in median]
     return f"At {window[0]:g}–{window[1]:g} weights per spin: {', '.join(clauses)}"
 
 
-def _short(ratio: float) -> str:
+def short_factor(ratio: float) -> str:
     """A factor as a headline has it: 0.35, 1.0, 31, 120, and its power of ten from 10⁴ on."""
     if ratio >= 1e4:
         return f"10{str(round(np.log10(ratio))).translate(SUPERSCRIPTS)}"
@@ -131,10 +131,27 @@ def agreement_headline(agreement: pl.DataFrame) -> str:
     """
     ordered = agreement.sort("factor", "parameters_per_spin").rows(named=True)
     least, most = (
-        f"× {_short(row['factor'])} at {row['parameters_per_spin']:.3g}" for row in (ordered[0], ordered[-1])
+        f"× {short_factor(row['factor'])} at {row['parameters_per_spin']:.3g}"
+        for row in (ordered[0], ordered[-1])
     )
     return f"Sizes differ least by {least} and most by {most} weights per spin"
 
 
 def _listed(parts: list[str]) -> str:
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def transfer_headline(table: pl.DataFrame) -> str:
+    """How much transfer costs, and how much a random mask does, in one sentence.
+
+    Args:
+        table: from `analysis.mask_transfer`, of one side and level: one variant, and random masks.
+    """
+    other = table.filter((pl.col("mask_field") != pl.col("field")).fill_null(False))["ratio"].drop_nulls()
+    random = table.filter(pl.col("mask_field").is_null())["ratio"].drop_nulls()
+    clauses = [
+        f"error × {short_factor(ratios.median())} ({short_factor(ratios.min())} to {short_factor(ratios.max())}) {what}"
+        for ratios, what in ((other, "under a mask of another field"), (random, "under a random one"))
+        if len(ratios)
+    ]
+    return f"Median over fields: {', '.join(clauses)}" if clauses else "Nothing to compare yet"

@@ -18,7 +18,7 @@ import polars as pl
 import vl_convert
 
 from explorer.analysis import TRAJECTORY, Quantity
-from explorer.captions import SUPERSCRIPTS
+from explorer.captions import SUPERSCRIPTS, short_factor
 
 SERIES_LABELS = {
     TRAJECTORY: "trajectory",
@@ -41,6 +41,9 @@ SERIES_SHAPES = {
 
 # How far beyond the marks intervals may stretch a logarithmic axis; what reaches further is cut.
 INTERVAL_ROOM = 10.0
+
+# The control row of transferred masks.
+RANDOM_MASK = "random"
 
 KINDS = ("dense", "trajectory", "ticket")
 STATUS_COLOURS = {
@@ -249,6 +252,50 @@ def run_states(counts: pl.DataFrame) -> alt.Chart:
         )
     )
     return _styled(chart, height=230)
+
+
+def mask_transfer(table: pl.DataFrame) -> alt.LayerChart:
+    """Errors over those of the field's own mask: field of training across, field of the mask upwards.
+
+    Args:
+        table: from `analysis.mask_transfer`, of one side and level: one variant, and random masks.
+
+    Raises:
+        ValueError: no ticket has a ratio.
+    """
+    table = table.drop_nulls("ratio")
+    _refuse_nothing(table, "transferred masks")
+    fields = [f"{field:g}" for field in sorted(set(table["field"]) | set(table["mask_field"].drop_nulls()))]
+    table = table.with_columns(
+        trained=pl.col("field").map_elements("{:g}".format, return_dtype=pl.String),
+        mask=pl.col("mask_field").map_elements("{:g}".format, return_dtype=pl.String).fill_null(RANDOM_MASK),
+        factor=pl.col("ratio").map_elements(short_factor, return_dtype=pl.String),
+        decades=pl.col("ratio").log10(),
+    )
+    widest = max(1.0, float(table["decades"].abs().max()))
+    base = alt.Chart(table).encode(
+        x=alt.X("trained:N", sort=fields, title="trained at h", axis=alt.Axis(labelAngle=0)),
+        y=alt.Y("mask:N", sort=[RANDOM_MASK, *reversed(fields)], title="mask found at h"),
+    )
+    colour = alt.Color(
+        "decades:Q",
+        title="log₁₀ of error / error under the own mask",
+        scale=alt.Scale(scheme="blueorange", domain=[-widest, widest], domainMid=0),
+    )
+    tooltip = [
+        *(alt.Tooltip("trained:N", title="trained at h"), alt.Tooltip("mask:N", title="mask found at h")),
+        *(alt.Tooltip(f"{name}:Q", format=".3g") for name in ("ratio", "ratio_low", "ratio_high")),
+        alt.Tooltip("estimate:Q", title="relative error", format=".3e"),
+        *(alt.Tooltip("trajectories:Q"), alt.Tooltip("networks:Q")),
+    ]
+    dark = f"abs(datum.decades) > {0.6 * widest}"
+    text = alt.condition(dark, alt.value("white"), alt.value(_INK))
+    return _styled(
+        alt.layer(
+            base.mark_rect(stroke="white", strokeWidth=2).encode(color=colour, tooltip=tooltip),
+            base.mark_text(fontSize=15).encode(text="factor:N", color=text),
+        )
+    )
 
 
 def training_curve(steps: pl.DataFrame, sites: int, reference: float | None) -> alt.LayerChart:

@@ -504,9 +504,13 @@ class TrajectoryRun(Config):
 
 
 class TicketRun(Config):
-    """One isolated training under the mask (or the density) of one level of a trajectory."""
+    """One isolated training under the mask (or the density) of one level of a trajectory.
+
+    A transfer ticket is trained at another Hamiltonian than its mask was found at (Morcos et al. 2019).
+    """
 
     not_identity: ClassVar[frozenset[str]] = frozenset({"parent"})
+    later_fields: ClassVar[frozenset[str]] = frozenset({"trained_at"})
 
     kind: Literal["ticket"] = "ticket"
     parent: TrajectoryRun
@@ -514,11 +518,26 @@ class TicketRun(Config):
     variant: Variant
     steps: int = Field(ge=1)
     replicate: int = Field(ge=0)
+    trained_at: Hamiltonian | None = Field(default=None, description="none: where its mask was found")
 
     @model_validator(mode="after")
     def _level_exists(self):
         if self.level > self.parent.levels:
             raise ValueError(f"ticket at level {self.level}, but the trajectory ends at {self.parent.levels}")
+        return self
+
+    @model_validator(mode="after")
+    def _is_transferred(self):
+        found_at = self.parent.dense.hamiltonian
+        if self.trained_at == found_at:
+            raise ValueError(f"trained_at is {found_at.label}, where the mask was found; leave it out")
+        if self.trained_at is not None and self.trained_at.sites != found_at.sites:
+            raise ValueError(
+                f"a mask of {found_at.sites} sites trained at {self.trained_at.label}, "
+                f"which has {self.trained_at.sites}"
+            )
+        if self.trained_at is not None and self.variant == "init_rand":
+            raise ValueError("variant 'init_rand' draws a mask of its own: there is none to transfer")
         return self
 
     def identity(self) -> dict:
@@ -530,7 +549,9 @@ class TicketRun(Config):
 
     @property
     def dense(self) -> DenseRun:
-        return self.parent.parent
+        """The setting it is trained in; a transfer ticket's has its own Hamiltonian and was never trained."""
+        dense = self.parent.dense
+        return dense if self.trained_at is None else dense.model_copy(update={"hamiltonian": self.trained_at})
 
     @property
     def parent_run_id(self) -> str:

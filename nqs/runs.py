@@ -444,7 +444,8 @@ def _starting_network(task: Task) -> tuple[np.ndarray, np.ndarray]:
     indices, _ = joined(dense, task.masked)
     if run.variant == "init_rand":
         indices = _random_mask(run, task)
-    source = run if run.variant == "rand_imp" else dense
+    # A transferred mask brings the initial weights along that it was found with.
+    source = run if run.variant == "rand_imp" else run.parent.dense
     return indices, _initial_values(source, dense)[indices]
 
 

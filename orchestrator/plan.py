@@ -6,6 +6,7 @@ what is wrong with it is said before anything starts.
 
 from __future__ import annotations
 
+import itertools
 import math
 import traceback
 from dataclasses import dataclass
@@ -54,6 +55,10 @@ class Tickets(Config):
         default=None,
         min_length=1,
         description="each picks the level whose remaining / sites is nearest in log",
+    )
+    transfer: bool = Field(
+        default=False,
+        description="train each mask also at every other Hamiltonian of the sweep with as many sites",
     )
 
     @model_validator(mode="after")
@@ -202,7 +207,7 @@ def resolve(sweep: Sweep, profile_name: str) -> Plan:
     hamiltonians = _hamiltonians(sweep, profile, profile_name)
     for hamiltonian in hamiltonians:
         for network in profile.networks or sweep.networks:
-            for run in _runs(sweep, profile, profile_name, hamiltonian, network):
+            for run in _runs(sweep, profile, profile_name, hamiltonian, network, hamiltonians):
                 jobs.setdefault(run.run_id, run)
     if sweep.references:
         for hamiltonian in hamiltonians:
@@ -233,8 +238,15 @@ def _hamiltonians(sweep: Sweep, profile: Profile, profile_name: str) -> list[Ham
     return list(dict.fromkeys(others))
 
 
-def _runs(sweep: Sweep, profile: Profile, profile_name: str, hamiltonian: Hamiltonian, network: Network):
-    """The runs of one Hamiltonian and network, parents first."""
+def _runs(
+    sweep: Sweep,
+    profile: Profile,
+    profile_name: str,
+    hamiltonian: Hamiltonian,
+    network: Network,
+    hamiltonians: list[Hamiltonian],
+):
+    """The runs of one Hamiltonian and network, parents first; masks may be trained at the others, too."""
     try:
         network.check_fits(hamiltonian.sites)
     except ValueError as error:
@@ -262,7 +274,7 @@ def _runs(sweep: Sweep, profile: Profile, profile_name: str, hamiltonian: Hamilt
             levels, field = _levels(sweep, profile, profile_name, hamiltonian.side)
             trajectory = _trajectory(sweep, profile, dense, method, levels, field)
             yield trajectory
-            yield from _tickets(sweep, profile, profile_name, trajectory)
+            yield from _tickets(sweep, profile, profile_name, trajectory, hamiltonians)
 
 
 def _levels(sweep: Sweep, profile: Profile, profile_name: str, side: int) -> tuple[int, str]:
@@ -294,10 +306,18 @@ def _trajectory(
         raise SweepError(f"{field}: {validation_sentence(error)}") from None
 
 
-def _tickets(sweep: Sweep, profile: Profile, profile_name: str, trajectory: TrajectoryRun):
+def _tickets(
+    sweep: Sweep,
+    profile: Profile,
+    profile_name: str,
+    trajectory: TrajectoryRun,
+    hamiltonians: list[Hamiltonian],
+):
     tickets = profile.tickets or sweep.tickets
     if tickets is None:
         return
+    found_at = trajectory.dense.hamiltonian
+    others = [h for h in hamiltonians if h.sites == found_at.sites and h != found_at]
     for level in tickets.levels_of(trajectory):
         if level > trajectory.levels:
             field = f"profiles[{profile_name!r}].tickets.levels" if profile.tickets else "tickets.levels"
@@ -305,14 +325,17 @@ def _tickets(sweep: Sweep, profile: Profile, profile_name: str, trajectory: Traj
                 f"{field} has {level}; allowed: 1 to {trajectory.levels}, the levels of the "
                 f"{trajectory.dense.hamiltonian.label} trajectory"
             )
-        for variant in tickets.variants:
-            for replicate in range(tickets.replicates):
+        for trained_at in [None, *others] if tickets.transfer else [None]:
+            for variant, replicate in itertools.product(tickets.variants, range(tickets.replicates)):
+                if trained_at is not None and variant == "init_rand":
+                    continue  # a random mask was found nowhere
                 yield TicketRun(
                     parent=trajectory,
                     level=level,
                     variant=variant,
                     steps=profile.ticket_steps or profile.pretraining_steps,
                     replicate=replicate,
+                    trained_at=trained_at,
                 )
 
 

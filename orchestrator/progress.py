@@ -147,7 +147,8 @@ def describe(job: Job) -> str:
         return f"reference {job.hamiltonian.label}"
     label = job.dense.hamiltonian.label
     if isinstance(job, TicketRun):
-        return f"{label} {job.variant} #{job.dense.replicate}.{job.replicate}"
+        origin = f" under a mask of {job.parent.dense.hamiltonian.label}" if job.trained_at else ""
+        return f"{label} {job.variant} #{job.dense.replicate}.{job.replicate}{origin}"
     return f"{label} {job.method if isinstance(job, TrajectoryRun) else job.kind} #{job.replicate}"
 
 

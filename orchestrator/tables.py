@@ -13,7 +13,7 @@ from nqs.config import DenseRun, Run, TicketRun, TrajectoryRun
 from nqs.identity import canonical_json
 
 # Raised when a column is added or changes its meaning; readers accept older versions.
-TABLES_VERSION = 2
+TABLES_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,8 @@ RUN_FIELDS = (
     Column("pretraining_steps", _INT, "steps of the dense run"),
     Column("steps_per_level", _INT, "steps of each pruning level"),
     Column("ticket_steps", _INT, "steps of the ticket; null otherwise"),
+    Column("mask_hamiltonian_parameters", _TEXT, "tickets: of the Hamiltonian at which the mask was found"),
+    Column("mask_field", _NUMBER, "tickets: field at which the mask was found, units of J"),
     Column("samples", _INT, "Markov chains, one sample each a step"),
     Column("learning_rate", _NUMBER, "SR learning rate"),
     Column("diagonal_shift", _NUMBER, "SR diagonal shift"),
@@ -217,6 +219,7 @@ def run_fields(run: Run, sweep: str) -> dict:
     trajectory = run if isinstance(run, TrajectoryRun) else getattr(run, "parent", None)
     ticket = run if isinstance(run, TicketRun) else None
     hamiltonian, training = dense.hamiltonian, dense.training
+    found_at = ticket.parent.dense.hamiltonian if ticket else None
     return {
         "run_id": run.run_id,
         "sweep": sweep,
@@ -243,6 +246,8 @@ def run_fields(run: Run, sweep: str) -> dict:
         "pretraining_steps": dense.steps,
         "steps_per_level": trajectory.steps_per_level if trajectory else None,
         "ticket_steps": ticket.steps if ticket else None,
+        "mask_hamiltonian_parameters": found_at.parameters_json if found_at else None,
+        "mask_field": found_at.field if found_at else None,
         "samples": training.samples,
         "learning_rate": training.learning_rate,
         "diagonal_shift": training.diagonal_shift,

@@ -10,7 +10,7 @@ FACTORS = (1.5, 2.0, 3.0, 5.0, 10.0)
 FIDELITIES = ("fidelity", "log_fidelity_per_spin")
 
 st.title("Finite size", anchor=False)
-states = setting.choose_setting(setting.trained_networks("the curves of all sides"))
+states = setting.choose_setting(analysis.own_masks(setting.trained_networks("the curves of all sides")))
 states = states.filter(pl.col("series") == analysis.TRAJECTORY)
 if states.is_empty():
     st.info("Nothing here yet: no dense network or trajectory of this setting is trained.")

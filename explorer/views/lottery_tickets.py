@@ -15,7 +15,8 @@ WHAT_VARIED = (
 )
 
 st.title("Lottery tickets", anchor=False)
-states = setting.choose_setting(setting.trained_networks("the errors of trajectories and tickets"))
+networks = setting.trained_networks("the errors of trajectories and tickets")
+states = setting.choose_setting(analysis.own_masks(networks))
 
 sides = states["side"].unique().sort().to_list()
 with_tickets = states.filter(pl.col("kind") == "ticket")["side"].unique().sort().to_list()

@@ -51,12 +51,17 @@ _CHOICES = {
 }
 
 
-def choose_setting(states: pl.DataFrame) -> pl.DataFrame:
+def choose_setting(states: pl.DataFrame, across: tuple[str, ...] = ()) -> pl.DataFrame:
     """The states of one Hamiltonian, network and method; asks only where the study has several.
 
     Dense networks belong to every method.
+
+    Args:
+        across: columns of which the page shows all values.
     """
     for column, label in _CHOICES.items():
+        if column in across:
+            continue
         values = states[column].drop_nulls()
         if values.is_empty():
             continue

@@ -18,6 +18,8 @@ if recorded.is_empty():
 def run_name(run: dict) -> str:
     """A run in words, with its id."""
     variant = "" if run["variant"] is None else f" {run['variant']} at level {run['level']}"
+    if variant and run["mask_field"] != run["field"] and run["mask_field"] is not None:
+        variant += f" (mask of h = {run['mask_field']:g} at h = {run['field']:g})"
     return f"{run['side']} × {run['side']} {run['kind']}{variant}, replicate {run['replicate']} · {run['run_id']}"
 
 

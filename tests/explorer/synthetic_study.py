@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,8 +32,9 @@ from orchestrator.tables import REFERENCES, RUNS, STATES, STEPS, WEIGHTS, Table,
 SWEEP = "made_up"
 # Energies per spin are about this; its exact value does not matter to any test.
 ENERGY_PER_SPIN = -3.2
-# How much larger a ticket's error is than its trajectory's, by variant.
+# How much larger a ticket's error is than its trajectory's, by variant, and under a mask of another field.
 TICKET_FACTORS = {"init_imp": 1.0, "rand_imp": 1.3, "init_rand": 40.0}
+TRANSFER_FACTOR = 3.0
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,11 @@ def made_up_networks(
     measurement_error: float = 0.0,
     sign: int = 1,
     seed: int = 0,
+    fields: tuple[float, ...] = (3.04438,),
 ) -> list[Network]:
     """Dense runs, trajectories and tickets of every variant, with relative errors sign · law · noise.
+
+    With several fields each mask is also trained at the others, `TRANSFER_FACTOR` worse.
 
     Args:
         law: relative error at given weights per spin and side.
@@ -72,11 +77,11 @@ def made_up_networks(
     """
     generator = np.random.default_rng(seed)
     networks = []
-    for side in sides:
+    for side, field in itertools.product(sides, fields):
         for replicate in range(trajectories):
             shared = trajectory_spread * generator.standard_normal()
             dense = DenseRun(
-                hamiltonian=TransverseFieldIsing(side=side, field=3.04438),
+                hamiltonian=TransverseFieldIsing(side=side, field=field),
                 network=FeedForward(width_per_spin=8),
                 training=Training(),
                 steps=100,
@@ -91,11 +96,20 @@ def made_up_networks(
                 for variant in TICKET_FACTORS
                 for k in range(ticket_replicates)
             ]
+            tickets += [
+                TicketRun.model_validate(
+                    ticket.model_dump() | {"trained_at": TransverseFieldIsing(side=side, field=other)}
+                )
+                for ticket in tickets
+                for other in fields
+                if other != field and ticket.variant != "init_rand"
+            ]
             wanted = [(dense, 0), *((trajectory, k) for k in range(1, levels + 1))]
             for run, level in [*wanted, *((ticket, ticket.level) for ticket in tickets)]:
                 noise = shared + (ticket_spread * generator.standard_normal() if run.kind == "ticket" else 0)
                 error = sign * law(run.remaining(level) / side**2, side) * math.exp(noise)
                 error *= TICKET_FACTORS.get(getattr(run, "variant", None), 1.0)
+                error *= TRANSFER_FACTOR if getattr(run, "trained_at", None) else 1.0
                 networks.append(Network(run, level, _state_row(run, level, error, measurement_error)))
     return networks
 

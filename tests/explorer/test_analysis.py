@@ -8,7 +8,13 @@ import pytest
 
 from explorer import analysis
 from explorer.analysis import QUANTITIES, ROUNDING
-from tests.explorer.synthetic_study import TICKET_FACTORS, joined_states, made_up_networks, power_law
+from tests.explorer.synthetic_study import (
+    TICKET_FACTORS,
+    TRANSFER_FACTOR,
+    joined_states,
+    made_up_networks,
+    power_law,
+)
 
 RELATIVE_ERROR = QUANTITIES["relative_error"]
 
@@ -182,6 +188,35 @@ def test_the_summary_of_ratios_counts_the_window_alone():
     whole = analysis.ratio_summary(states, (0, 100)).row(1, named=True)
     assert whole["median"] == pytest.approx(1.3)
     assert whole["ratio"] == pytest.approx(1.3 * 100 ** (1 / 3))
+
+
+def test_transferred_masks_are_compared_with_the_fields_own_and_with_random_ones():
+    states = states_of(
+        sides=(4,), fields=(1.0, 2.0, 4.0), trajectories=3, trajectory_spread=0.1, ticket_levels=(4,)
+    )
+    table = analysis.mask_transfer(states, 0.9)
+    assert len(table) == 2 * 9 + 3
+    for row in table.iter_rows(named=True):
+        if row["mask_field"] is None:
+            expected = TICKET_FACTORS["init_rand"] / TICKET_FACTORS["init_imp"]
+        else:
+            expected = TRANSFER_FACTOR if row["mask_field"] != row["field"] else 1.0
+        # Three trajectories each with a spread of 0.1 in ln error, on both sides of the ratio.
+        assert abs(math.log(row["ratio"] / expected)) < 4 * 0.1 * math.sqrt(2 / 3)
+        assert row["ratio_low"] < row["ratio"] < row["ratio_high"]
+        assert row["trajectories"] == 3
+        # The two half-widths in quadrature, so wider than the wider of them.
+        assert row["ratio_high"] / row["ratio"] >= row["high"] / row["estimate"]
+
+
+def test_a_figure_of_own_masks_leaves_transferred_ones_out_and_nothing_else():
+    one, several = states_of(sides=(4,), fields=(1.0,)), states_of(sides=(4,), fields=(1.0, 2.0))
+    own = analysis.own_masks(several)
+    assert len(own) == 2 * len(one) < len(several)
+    assert (own.filter(kind="ticket")["mask_field"] == own.filter(kind="ticket")["field"]).all()
+    # Tables from before masks were transferred do not say where one was found.
+    older = several.with_columns(mask_hamiltonian_parameters=pl.lit(None, pl.String))
+    assert len(analysis.own_masks(older)) == len(several)
 
 
 def sides_apart(density: float, side: int) -> float:

@@ -9,7 +9,7 @@ from explorer import charts
 from orchestrator.export import export_study
 from orchestrator.store import read_study
 from tests.explorer.conftest import NETWORKS
-from tests.explorer.synthetic_study import write_diverged_run, write_run_directory
+from tests.explorer.synthetic_study import made_up_networks, write_diverged_run, write_run_directory
 
 CHARTS = {"overview": 1, "lottery_tickets": 2, "finite_size": 5, "training": 1}
 
@@ -34,6 +34,22 @@ def test_a_page_draws_its_charts_of_a_finished_study_each_with_its_table(app, fi
         assert labels.count(ending) >= CHARTS[page]
     for ending in ("PNG", "SVG"):
         assert labels.count(ending) == CHARTS[page]
+
+
+def test_masks_of_other_fields_have_a_page_of_their_own_and_stay_out_of_the_tickets(app, untrained):
+    networks = made_up_networks(sides=(4,), levels=6, ticket_levels=(2, 4), fields=(1.0, 4.0))
+    write_run_directory(untrained, networks)
+    test = app(untrained, "mask_transfer")
+    assert not test.exception and not test.error and not test.warning
+    assert drawn_charts(test) == 1
+    assert texts(test.subheader) == (
+        "Median over fields: error × 3.0 (3.0 to 3.0) under a mask of another field, "
+        "error × 40 (40 to 40) under a random one"
+    )
+    test = app(untrained, "lottery_tickets", field="1")
+    assert set(test.dataframe[0].value["series"]) == {"trajectory", "init_imp", "rand_imp", "init_rand"}
+    # Two trajectories with two tickets each, not also those of the other field's masks.
+    assert test.dataframe[0].value.query("series == 'init_imp'")["networks"].unique() == [4]
 
 
 @pytest.mark.parametrize("page", CHARTS)

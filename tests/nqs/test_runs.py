@@ -18,6 +18,7 @@ from nqs.config import (
     TrajectoryRun,
     TransverseFieldIsing,
 )
+from nqs.exact_diagonalization import ground_state
 from nqs.networks import network_of, to_netket
 from nqs.operators import netket_operator
 from nqs.pruning import prune_by_magnitude
@@ -202,6 +203,53 @@ def test_tickets_start_from_what_their_variant_says(history):
     assert len(first[0]) == len(second[0]) == len(mask)
     assert set(first[0]) != set(second[0]) and set(first[0]) != set(mask)
     np.testing.assert_array_equal(first[1], initial[first[0]])
+
+
+def test_a_transferred_mask_brings_its_initial_weights_and_is_trained_at_the_other_field(history):
+    trajectory, outcomes = history
+    masked = outcomes[2].weights
+    other = TransverseFieldIsing(side=3, field=1.5)
+
+    def ticket(variant, trained_at=other):
+        return TicketRun(
+            parent=trajectory, level=2, variant=variant, steps=150, replicate=0, trained_at=trained_at
+        )
+
+    own = runs._starting_network(Task(ticket("init_imp", None), 2, MEASUREMENT, masked=masked))
+    moved = runs._starting_network(Task(ticket("init_imp"), 2, MEASUREMENT, masked=masked))
+    np.testing.assert_array_equal(own[0], moved[0])
+    np.testing.assert_array_equal(own[1], moved[1])
+    outcome = runs.advance(Task(ticket("rand_imp"), 2, MEASUREMENT, masked=masked), LONG)
+    np.testing.assert_array_equal(outcome.weights["hidden"].indices, masked["hidden"].indices)
+    energy, _, _ = ground_state(other)
+    assert outcome.state["energy"] == pytest.approx(energy, rel=0.05)
+    assert outcome.state["ground_state_weight"] > 0.8
+
+
+@pytest.mark.parametrize(
+    "changes, sentence",
+    [
+        (
+            {"trained_at": TransverseFieldIsing(side=3, field=3.04438)},
+            "where the mask was found; leave it out",
+        ),
+        ({"trained_at": TransverseFieldIsing(side=4, field=1)}, "a mask of 9 sites trained at 4×4"),
+        (
+            {"trained_at": TransverseFieldIsing(side=3, field=1), "variant": "init_rand"},
+            "draws a mask of its own",
+        ),
+    ],
+)
+def test_what_cannot_be_transferred_is_refused(changes, sentence):
+    fields = {
+        "parent": trajectory_of(dense_run()),
+        "level": 2,
+        "variant": "init_imp",
+        "steps": 5,
+        "replicate": 0,
+    }
+    with pytest.raises(ValueError, match=sentence):
+        TicketRun(**fields | changes)
 
 
 def test_replicates_of_a_ticket_differ_in_their_chains(history):

@@ -95,3 +95,14 @@ def test_a_sweep_in_parts_is_one_plan():
         if job.kind == "dense"
     }
     assert networks == {"ffnn", "cnn", "rescnn"}
+
+
+def test_each_mask_is_trained_at_every_other_field_under_each_variant_that_has_one():
+    tickets = [job for job in plan_of("mask_transfer", "laptop").jobs.values() if isinstance(job, TicketRun)]
+    fields = {1, 2, 3.04438, 4, 6}
+    found = Counter((t.parent_run_id, t.level, t.variant) for t in tickets)
+    assert {variant for *_, variant in found} == {"init_imp", "rand_imp", "init_rand"}
+    for (_, _, variant), trainings in found.items():
+        assert trainings == (1 if variant == "init_rand" else len(fields))
+    pairs = {(t.parent.dense.hamiltonian.field, t.dense.hamiltonian.field) for t in tickets}
+    assert pairs == {(mask, trained) for mask in fields for trained in fields}

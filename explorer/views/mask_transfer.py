@@ -1,0 +1,54 @@
+"""Masks found at one field and trained at another: is connectivity a property of the phase?"""
+
+import polars as pl
+import streamlit as st
+
+from explorer import analysis, captions, charts
+from explorer.views import address, figures, setting
+
+VARIANTS = ("init_imp", "rand_imp")
+
+st.title("Mask transfer", anchor=False)
+networks = setting.trained_networks("tickets trained under masks of other fields")
+if analysis.own_masks(networks).height == networks.height:
+    st.info(
+        "Nothing here yet: this study trains no mask at another field than its own. "
+        "sweeps/mask_transfer.py does: its tickets have transfer=True."
+    )
+    st.stop()
+states = setting.choose_setting(networks, across=("field",))
+
+sides = states.filter(pl.col("kind") == "ticket")["side"].unique().sort().to_list()
+columns = st.columns(4)
+with columns[0]:
+    side = address.choose("Side", "side", sides, sides[-1], names=lambda side: f"{side} × {side}")
+with columns[1]:
+    confidence = setting.choose_confidence()
+table = analysis.mask_transfer(states.filter(pl.col("side") == side), confidence)
+densities = dict(table.select("level", "parameters_per_spin").unique().sort("level").iter_rows())
+with columns[2]:
+    level = address.choose(
+        "Weights per spin nᵣ / N",
+        "level",
+        list(densities),
+        next(iter(densities)),
+        names=lambda level: f"{densities[level]:.3g}",
+    )
+with columns[3]:
+    found = [variant for variant in VARIANTS if variant in set(table["series"])]
+    variant = address.choose("Ticket", "variant", found, found[0], names=charts.SERIES_LABELS.get)
+
+shown = table.filter(pl.col("level") == level, pl.col("series").is_in([variant, "init_rand"]))
+if shown["ratio"].drop_nulls().is_empty():
+    st.info("Ratios appear once a field's own mask and another one are trained at it.")
+    st.stop()
+figures.show_figure(
+    f"mask-transfer-L{side}-level{level}-{variant}",
+    captions.transfer_headline(shown),
+    charts.mask_transfer(shown),
+    f"Numbers: relative error of {charts.SERIES_LABELS[variant]} over that under the mask of the field it is trained "
+    f"at, geometric means over n = {shown['trajectories'].min()}–{shown['trajectories'].max()} trajectories of the mask's "
+    "field. Row “random”: T(init, rand) over T(init, imp) of the same field. Intervals "
+    f"({confidence:.0%}) are in the table: Student's t over trajectories of both logarithms, in quadrature.",
+    shown,
+)
