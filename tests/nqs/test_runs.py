@@ -1,12 +1,14 @@
 """Training histories: exact resumption, what each kind starts from, and divergence as a value."""
 
 from dataclasses import replace
+from functools import partial
 
 import jax
 import numpy as np
 import pytest
 
 from nqs import runs
+from nqs.ansatz import joined
 from nqs.config import (
     Convolutional,
     DenseRun,
@@ -331,7 +333,23 @@ def ticket_tasks():
     ]
 
 
-@pytest.mark.parametrize("tasks", [dense_tasks, ticket_tasks], ids=["dense", "tickets"])
+def tasks_of(network):
+    """Three dense runs of another network than the feed-forward one."""
+    return [
+        replace(task, run=task.run.model_copy(update={"network": network})) for task in dense_tasks(steps=6)
+    ]
+
+
+@pytest.mark.parametrize(
+    "tasks",
+    [
+        dense_tasks,
+        ticket_tasks,
+        partial(tasks_of, Convolutional(kernels=2)),
+        partial(tasks_of, ResidualConvolutional(blocks=1, filters=2)),
+    ],
+    ids=["dense", "tickets", "convolution", "any network"],
+)
 def test_runs_trained_as_one_batch_go_as_they_go_alone(tasks):
     tasks = tasks()
     together = runs.advance_batch(tasks, LONG)
@@ -339,13 +357,14 @@ def test_runs_trained_as_one_batch_go_as_they_go_alone(tasks):
         alone = runs.advance(task, LONG)
         assert outcome.run_id == alone.run_id == task.run.run_id
         assert outcome.finished and outcome.diverged is None
-        np.testing.assert_array_equal(outcome.weights["hidden"].indices, alone.weights["hidden"].indices)
+        indices, together_values = joined(task.run.dense, outcome.weights)
+        alone_indices, values = joined(task.run.dense, alone.weights)
+        np.testing.assert_array_equal(indices, alone_indices)
         # float32 rounding of energies, 1e-7, over a few steps, times what the small shift makes of it.
         for name in ("energy", "update_norm"):
             np.testing.assert_allclose(outcome.steps_rows[name], alone.steps_rows[name], rtol=1e-4)
         start = runs._starting_network(task)[1]
-        moved = alone.weights["hidden"].values - start
-        apart = outcome.weights["hidden"].values - alone.weights["hidden"].values
+        moved, apart = values - start, together_values - values
         assert np.linalg.norm(apart) <= 1e-3 * np.linalg.norm(moved)
         assert outcome.state["energy"] == pytest.approx(alone.state["energy"], rel=1e-6)
     energies = {outcome.steps_rows["energy"][-1] for outcome in together}
