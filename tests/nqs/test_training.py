@@ -127,23 +127,18 @@ SEEDS, STEPS = 10, 300
 def trained_energies(dtype):
     """Relative errors of the exact energies of ten networks of other seeds after their training."""
     shape = (9, 36)
-    keys = jax.vmap(jax.random.key)(jnp.arange(SEEDS))
-    weights = jnp.stack([0.01 * jax.random.normal(key, shape) for key in keys])
-    spins = jnp.stack([random_spins(jax.random.fold_in(key, 1), 9, 300) for key in keys])
-    form = compiled_form(3.04438)
-    problem = Problem(form, single_flips(9), jnp.float64(8e-3), jnp.float64(1e-4))
+    problem = Problem(compiled_form(3.04438), single_flips(9), jnp.float64(8e-3), jnp.float64(1e-4))
     layout = row_layout(shape, np.arange(324), compiled=True)
-    problem, layout = jax.tree.map(lambda leaf: jnp.stack([jnp.asarray(leaf)] * SEEDS), (problem, layout))
-    state = TrainingState(weights, spins, jnp.zeros(SEEDS, jnp.int32))
-    for first in range(1, STEPS, 100):
-        state, _ = train_batch(
-            keys, problem, layout, state, jnp.full(SEEDS, first), jnp.full(SEEDS, 100), dtype=dtype
-        )
     errors = []
-    for values in np.asarray(state.weights):
-        psi = full_summation.wave_function(values)
+    # One after the other: on a CPU ten in one program take several times as long.
+    for key in map(jax.random.key, range(SEEDS)):
+        spins = random_spins(jax.random.fold_in(key, 1), 9, 300)
+        state = TrainingState(0.01 * jax.random.normal(key, shape), spins, jnp.int32(0))
+        for first in range(1, STEPS, 100):
+            state, _ = train(key, problem, layout, state, jnp.int32(first), jnp.int32(100), dtype=dtype)
+        psi = full_summation.wave_function(np.asarray(state.weights))
         # Ground state by exact diagonalisation, tests/nqs/test_exact_diagonalization.py.
-        errors.append((psi @ full_summation.apply(form, psi)) / 28.455559567670 + 1)
+        errors.append((psi @ full_summation.apply(problem.form, psi)) / 28.455559567670 + 1)
     return np.array(errors)
 
 
