@@ -29,10 +29,10 @@ from nqs.observables import (
     sampled_magnetizations,
     transverse_magnetization,
 )
-from nqs.pruning import prune_at_random, prune_by_magnitude, random_mask
+from nqs.pruning import Candidates, random_mask, removed_count, scores_of, survivors
 from nqs.sampling import random_spins
 from nqs.statistics import Estimate, autocorrelation_time, drift, estimate, split_r_hat
-from nqs.tasks import Outcome, Task
+from nqs.tasks import NetworkWeights, Outcome, Task
 from nqs.training import RECORD_CAPACITY, Problem, StepRecords, TrainingState
 
 # Sweeps without update where the chains start out of equilibrium: after a rewind they stand where
@@ -439,8 +439,8 @@ def _starting_network(task: Task) -> tuple[np.ndarray, np.ndarray]:
         return np.arange(len(values), dtype=np.int32), values
     if isinstance(run, TrajectoryRun):
         kept = _pruned(run, task)
-        indices, values = joined(dense, task.previous if run.method == "imp_ct" else task.rewind)
-        return kept, values[np.searchsorted(indices, kept)]
+        source = task.previous if run.method == "imp_ct" else task.rewind
+        return kept, _values_at(kept, dense, source)
     indices, _ = joined(dense, task.masked)
     if run.variant == "init_rand":
         indices = _random_mask(run, task)
@@ -450,18 +450,25 @@ def _starting_network(task: Task) -> tuple[np.ndarray, np.ndarray]:
 
 def _pruned(run: TrajectoryRun, task: Task) -> np.ndarray:
     """Positions that a level keeps of the ones before, (live,) int32; what is never pruned stays."""
-    indices, values = joined(run.dense, task.previous)
+    indices, trained = joined(run.dense, task.previous)
+    rewound = _values_at(indices, run.dense, task.rewind)
     # Drawn from the run and the level alone, so that a resumed level prunes alike.
     generator = np.random.default_rng([seed_of(run.run_id), task.level])
     kept, start = [], 0
     for size in run.dense.prunable_sizes:
         own = slice(*np.searchsorted(indices, (start, start + size)))
-        if run.method == "irp_wr":
-            kept.append(prune_at_random(generator, indices[own], run.pruning_ratio))
-        else:
-            kept.append(prune_by_magnitude(indices[own], values[own], run.pruning_ratio))
+        positions = indices[own] - start
+        removed = removed_count(len(positions), run.pruning_ratio)
+        candidates = Candidates(positions, trained[own], rewound[own], removed, generator)
+        kept.append(start + survivors(positions, scores_of(run.method, candidates), run.pruning_ratio))
         start += size
     return np.concatenate([*kept, indices[indices >= start]]).astype(np.int32)
+
+
+def _values_at(positions: np.ndarray, dense: DenseRun, weights: NetworkWeights) -> np.ndarray:
+    """Values (n,) of live weights at positions (n,) of the whole vector."""
+    indices, values = joined(dense, weights)
+    return values[np.searchsorted(indices, positions)]
 
 
 def _random_mask(run: Run, task: Task) -> np.ndarray:

@@ -56,7 +56,7 @@ RUN_FIELDS = (
     Column(
         "method",
         _TEXT,
-        "pruning method of the trajectory (a ticket's: of its parent): imp_wr, imp_ct, irp_wr",
+        "pruning method of the trajectory (a ticket's: of its parent): imp_wr, imp_ct, irp_wr or module:function",
     ),
     Column("variant", _TEXT, "tickets: init_imp, rand_imp or init_rand"),
     Column("level", _INT, "tickets: the level whose mask or density is trained; null otherwise"),

@@ -24,6 +24,7 @@ PLAIN_NQS = (
     "nqs.identity",
     "nqs.layouts",
     "nqs.moves",
+    "nqs.own_code",
     "nqs.pruning",
     "nqs.replicas",
     "nqs.statistics",

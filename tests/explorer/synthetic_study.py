@@ -61,6 +61,7 @@ def made_up_networks(
     measurement_error: float = 0.0,
     sign: int = 1,
     seed: int = 0,
+    method: str = "imp_wr",
 ) -> list[Network]:
     """Dense runs, trajectories and tickets of every variant, with relative errors sign · law · noise.
 
@@ -83,7 +84,7 @@ def made_up_networks(
                 replicate=replicate,
             )
             trajectory = TrajectoryRun(
-                parent=dense, method="imp_wr", pruning_ratio=0.12, steps_per_level=20, levels=levels
+                parent=dense, method=method, pruning_ratio=0.12, steps_per_level=20, levels=levels
             )
             tickets = [
                 TicketRun(parent=trajectory, level=level, variant=variant, steps=50, replicate=k)
