@@ -15,6 +15,7 @@ import numpy as np
 from nqs import full_summation, toric_code
 from nqs.ansatz import Ansatz, by_layer, common_degree, joined, on_device, starting_values
 from nqs.config import FULL_SUMMATION_SITES, DenseRun, Hamiltonian, Run, ToricCode, TrajectoryRun
+from nqs.correlations import correlations_of
 from nqs.engine import equilibrate, train, train_batch
 from nqs.exact_diagonalization import ground_state
 from nqs.hamiltonians import FlipForm, conserves_magnetization, flip_form
@@ -27,6 +28,7 @@ from nqs.observables import (
     record_log_ratios,
     sampled_log_fidelity,
     sampled_magnetizations,
+    sampled_products,
     transverse_magnetization,
 )
 from nqs.pruning import Candidates, random_mask, removed_count, scores_of, survivors
@@ -173,6 +175,7 @@ class _Setting:
         self.sites = dense.hamiltonian.sites
         self.samples = dense.training.samples
         self.form, self.moves = _compiled(dense.hamiltonian)
+        self.correlations = correlations_of(dense.hamiltonian)
         self.problem = Problem(
             self.form,
             self.moves,
@@ -299,6 +302,7 @@ class _Setting:
             other.weights(values, other.rows),
             other.rows,
             self.task.measurement.sweeps,
+            self.correlations,
         )
 
     def _measured_chains(self, key, spins, ansatz: Ansatz, values):
@@ -318,6 +322,8 @@ class _Setting:
             "variance": exact.variance,
             **_named(Magnetizations(*(Estimate(value, 0.0) for value in exact[2:]))),
         }
+        if self.correlations:
+            row |= _listed("correlation_z", full_summation.mean_products(psi, self.correlations))
         if before is not None:
             other = self._wave_function(*before)
             row |= _fidelity(Estimate(full_summation.log_fidelity(psi, other), 0.0))
@@ -354,6 +360,8 @@ class _Setting:
             "variance": float(energies.var()),
             **_named(sampled_magnetizations(records, self.sites)),
         }
+        if self.correlations:
+            row |= _listed("correlation_z", sampled_products(records, self.correlations.counts))
         if before is not None:
             row |= _fidelity(self._sampled_fidelity(progress, records, *before))
         hamiltonian = self.dense.hamiltonian
@@ -509,6 +517,10 @@ def _named(magnetizations: Magnetizations) -> dict:
     for name, value in zip(names, magnetizations, strict=True):
         row[name], row[f"{name}_error"] = value
     return row
+
+
+def _listed(name: str, values: Sequence[Estimate]) -> dict:
+    return {name: [value.mean for value in values], f"{name}_error": [value.error for value in values]}
 
 
 def _save(progress: Progress) -> bytes:

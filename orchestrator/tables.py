@@ -13,7 +13,7 @@ from nqs.config import DenseRun, Run, TicketRun, TrajectoryRun
 from nqs.identity import canonical_json
 
 # Raised when a column is added or changes its meaning; readers accept older versions.
-TABLES_VERSION = 2
+TABLES_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -123,6 +123,13 @@ STATES = Table(
         Column("abs_magnetization_z_error", _NUMBER, "one standard error"),
         Column("magnetization_z_squared", _NUMBER, "⟨(Σ σz / N)²⟩"),
         Column("magnetization_z_squared_error", _NUMBER, "one standard error"),
+        Column(
+            "correlation_z",
+            pa.list_(_NUMBER),
+            "chain or square lattice: ⟨σz_i σz_i+r⟩ at r = 1, 2, … along an axis, averaged over all pairs and axes; "
+            "to r = side − 1, around periodic lattices to side / 2; null for the toric code and other lattices",
+        ),
+        Column("correlation_z_error", pa.list_(_NUMBER), "one standard error of each"),
         Column("v_score", _NUMBER, "N · variance / E² (Wu et al. 2024); null where E = 0"),
         Column("ground_state_weight", _NUMBER, "Σ |⟨ground state|ψ⟩|² over all of them; N ≤ 18"),
         Column("star", _NUMBER, "toric code: ⟨Π σx⟩ of a star, averaged over all"),

@@ -20,6 +20,7 @@ ARROWS = {
 # The training, and what comes with it: jax. The driver must not see it.
 PLAIN_NQS = (
     "nqs.config",
+    "nqs.correlations",
     "nqs.hamiltonians",
     "nqs.identity",
     "nqs.layouts",
