@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nqs.config import HamiltonianConfig, ToricCode
+from nqs.config import HamiltonianConfig
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,9 @@ class Correlations:
 
 
 def correlations_of(hamiltonian: HamiltonianConfig) -> Correlations | None:
-    """Those of a Hamiltonian's lattice; None for the toric code and where it is neither a chain nor a square."""
+    """Those of a Hamiltonian's lattice; None where it is neither a chain nor a square, as the toric code's 2 L²."""
     side, sites = hamiltonian.side, hamiltonian.sites
     shapes = {side: (side,), side**2: (side, side)}
-    if isinstance(hamiltonian, ToricCode) or sites not in shapes:
+    if sites not in shapes:
         return None
     return Correlations(shapes[sites], hamiltonian.boundary == "periodic")

@@ -176,6 +176,8 @@ class _Setting:
         self.samples = dense.training.samples
         self.form, self.moves = _compiled(dense.hamiltonian)
         self.correlations = correlations_of(dense.hamiltonian)
+        is_toric = isinstance(dense.hamiltonian, ToricCode)
+        self.products = toric_code.WilsonLoops(dense.hamiltonian.side) if is_toric else self.correlations
         self.problem = Problem(
             self.form,
             self.moves,
@@ -302,7 +304,7 @@ class _Setting:
             other.weights(values, other.rows),
             other.rows,
             self.task.measurement.sweeps,
-            self.correlations,
+            self.products,
         )
 
     def _measured_chains(self, key, spins, ansatz: Ansatz, values):
@@ -340,6 +342,7 @@ class _Setting:
             "plaquette": plaquette,
             "plaquette_error": 0.0,
             "sector_weights": toric_code.sector_weights(side, spins, psi**2),
+            **_listed("wilson_loops", full_summation.mean_products(psi, self.products)),
         }
 
     def _wave_function(self, ansatz: Ansatz, values) -> np.ndarray:
@@ -367,7 +370,11 @@ class _Setting:
         hamiltonian = self.dense.hamiltonian
         if isinstance(hamiltonian, ToricCode):
             row |= toric_code.sampled_observables(
-                hamiltonian.side, np.asarray(records.diagonal_energies), energies, np.asarray(last_spins)
+                hamiltonian.side,
+                np.asarray(records.diagonal_energies),
+                energies,
+                np.asarray(last_spins),
+                sampled_products(records, self.products.counts),
             )
             row["energy_error"] = max(row["energy_error"], 2 * hamiltonian.side**2 * row["plaquette_error"])
         return row

@@ -136,7 +136,23 @@ STATES = Table(
         Column("star_error", _NUMBER, "one standard error"),
         Column("plaquette", _NUMBER, "toric code: ⟨Π σz⟩ of a plaquette, averaged over all"),
         Column("plaquette_error", _NUMBER, "one standard error, or the bound 3 / n where none is broken"),
-        Column("sector_weights", pa.list_(_NUMBER), "toric code: weights of the winding sectors ++ +− −+ −−"),
+        Column(
+            "wilson_loops",
+            pa.list_(_NUMBER),
+            "toric code: ⟨Π σz⟩ around k × k squares of plaquettes at k = 1 … side − 1, averaged over all; "
+            "at k = 1 it is plaquette",
+        ),
+        Column(
+            "wilson_loops_error",
+            pa.list_(_NUMBER),
+            "one standard error of each, or the bound by 3 / n where none is broken",
+        ),
+        Column(
+            "sector_weights",
+            pa.list_(_NUMBER),
+            "toric code: weights of the winding sectors ++ +− −+ −−, the signs of W₁ and W₂, of configurations "
+            "without broken plaquettes; so there ⟨W₁⟩ = (++) + (+−) − (−+) − (−−), ⟨W₂⟩ = (++) − (+−) + (−+) − (−−)",
+        ),
         Column("log_fidelity", _NUMBER, "ln F with the level before; null for dense runs and tickets"),
         Column("fidelity", _NUMBER, "F = |⟨ψ_k−1|ψ_k⟩|² of normalised states"),
         Column("fidelity_error", _NUMBER, "one standard error of F"),
