@@ -15,7 +15,7 @@ from nqs.hamiltonians import FlipForm, flip_form
 from nqs.layouts import ListLayout, RowLayout, choose_layout, row_layout
 from nqs.moves import Moves, single_flips
 from nqs.networks import initial_weights
-from nqs.pruning import prune_by_magnitude
+from nqs.pruning import survivors
 from nqs.runs import FRESH_SWEEPS, REWIND_SWEEPS
 from nqs.sampling import equilibrate, random_spins
 from nqs.training import RECORD_CAPACITY, Problem, TrainingState, train
@@ -78,7 +78,7 @@ class Network:
 
     def rewound(self, ratio: float) -> Network:
         """What the next level starts from when this one is pruned by a ratio: mask · w*."""
-        kept = prune_by_magnitude(self.indices, self.values, ratio)
+        kept = survivors(self.indices, np.abs(self.values), ratio)
         return self.followed_by(kept, self.rewind[kept], self.spins)
 
     def followed_by(self, indices, values, spins, steps: int = 0) -> Network:

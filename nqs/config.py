@@ -12,7 +12,8 @@ import re
 from functools import lru_cache
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from nqs.identity import canonical_json, run_id_of
 from nqs.pruning import remaining_by_level
@@ -20,6 +21,8 @@ from nqs.pruning import remaining_by_level
 # The largest lattices that a dense 2^N sum and an exact diagonalisation can reach.
 FULL_SUMMATION_SITES = 18
 EXACT_DIAGONALIZATION_SITES = 25
+# What a user brings: "module:function".
+_FUNCTION_NAME = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
 
 
 class Config(BaseModel):
@@ -306,7 +309,7 @@ class FlaxNetwork(Config):
 
     kind: Literal["flax"] = "flax"
     factory: str = Field(
-        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
+        pattern=_FUNCTION_NAME,
         description='"module:function", called with sites and the arguments; gives the module',
     )
     arguments: tuple[tuple[str, int | float | str], ...] = ()
@@ -372,7 +375,18 @@ Network = Annotated[
 ]
 
 # Magnitude pruning with rewinding, the same without it, and random pruning with it (paper, Sec. IV).
-Method = Literal["imp_wr", "imp_ct", "irp_wr"]
+METHODS = ("imp_wr", "imp_ct", "irp_wr")
+
+
+def _is_method(name: str) -> str:
+    if name not in METHODS and not re.fullmatch(_FUNCTION_NAME, name):
+        known = ", ".join(repr(method) for method in METHODS)
+        raise PydanticCustomError("method", f"Input should be {known} or your own 'module:function'")
+    return name
+
+
+# One of METHODS, or a criterion of the user's with rewinding, "module:function": docs/pruning_criteria.md.
+Method = Annotated[str, AfterValidator(_is_method)]
 Variant = Literal["init_imp", "rand_imp", "init_rand"]
 
 
@@ -493,6 +507,11 @@ class TrajectoryRun(Config):
 
     def steps_at(self, level: int) -> int:
         return self.steps_per_level
+
+    @property
+    def own_criterion(self) -> str | None:
+        """The method where it is a user's "module:function"."""
+        return None if self.method in METHODS else self.method
 
     def remaining(self, level: int) -> int:
         """Prunable weights left at a level; level 0 is the dense network."""

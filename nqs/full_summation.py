@@ -12,6 +12,7 @@ import numpy as np
 
 from nqs.config import FULL_SUMMATION_SITES
 from nqs.hamiltonians import FlipForm
+from nqs.statistics import Estimate
 
 # Configurations handled at a time: bounds the memory of θ to about this × hidden units.
 _CHUNK = 1 << 14
@@ -111,6 +112,19 @@ def expectations(form: FlipForm, single_flips: FlipForm, psi: np.ndarray) -> Exa
         float(probability @ np.abs(z)),
         float(probability @ z**2),
     )
+
+
+def mean_products(psi: np.ndarray, products) -> list[Estimate]:
+    """Exact means of products of spins of a normalised ψ, with errors 0.
+
+    Args:
+        products: gives their sums, and has the `counts` of what it sums; such as `nqs.correlations.Correlations`.
+    """
+    sums = products(all_spins(len(psi).bit_length() - 1))
+    return [
+        Estimate(float(psi**2 @ total) / count, 0.0)
+        for total, count in zip(sums, products.counts, strict=True)
+    ]
 
 
 def log_fidelity(psi: np.ndarray, other: np.ndarray) -> float:

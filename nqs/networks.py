@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from importlib import import_module
 
 import flax.linen as nn
 import jax
@@ -23,6 +22,7 @@ from nqs.config import (
     Network,
     ResidualConvolutional,
 )
+from nqs.own_code import function_named
 from nqs.tasks import NetworkWeights
 from nqs.tied_layouts import TiedWeights, convolution
 
@@ -167,16 +167,8 @@ def flax_module(network: Network, sites: int) -> nn.Module:
             padding = network.padding.upper()
             return ResidualConvolutionalModule(network.blocks, network.filters, network.kernel_side, padding)
         case FlaxNetwork():
-            return _users_module(network, sites)
-
-
-def _users_module(network: FlaxNetwork, sites: int) -> nn.Module:
-    name, _, function = network.factory.partition(":")
-    try:
-        factory = getattr(import_module(name), function)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"factory {network.factory!r} cannot be imported: {error}") from error
-    return factory(sites=sites, **dict(network.arguments))
+            factory = function_named(network.factory, "factory")
+            return factory(sites=sites, **dict(network.arguments))
 
 
 def initial_weights(key: Array, network: Network, sites: int) -> dict[str, Array]:

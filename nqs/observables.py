@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -16,6 +17,10 @@ from nqs.local_energies import diagonal_energies, flipped_energies
 from nqs.moves import Moves
 from nqs.statistics import Estimate, estimate
 
+# From spins (sites, configurations) to sums of products of some of them, each (configurations,): data that
+# hashes by value, such as `nqs.correlations.Correlations`, since it is part of a program.
+SpinProducts = Callable[[Array], tuple[Array, ...]]
+
 
 class Records(NamedTuple):
     """What was recorded after each sweep of each chain, all (sweeps, chains) float64.
@@ -27,6 +32,7 @@ class Records(NamedTuple):
         magnetizations: Σ_i s_i.
         log_ratios: log ψ_other(s) − log ψ(s).
         acceptance: (sweeps,) accepted fraction of proposals.
+        products: what the lattice's `SpinProducts` give, one after the other; empty where there are none.
     """
 
     local_energies: Array
@@ -35,9 +41,10 @@ class Records(NamedTuple):
     magnetizations: Array
     log_ratios: Array
     acceptance: Array
+    products: tuple[Array, ...] = ()
 
 
-@partial(jax.jit, static_argnames="sweeps")
+@partial(jax.jit, static_argnames=("sweeps", "products"))
 def record(
     key: Array,
     form: FlipForm,
@@ -48,6 +55,7 @@ def record(
     other: Array,
     other_layout: Layout,
     sweeps: int,
+    products: SpinProducts | None = None,
 ) -> tuple[Array, Records]:
     """Sweep the chains and record after each sweep.
 
@@ -57,6 +65,7 @@ def record(
         spins: (sites, chains) ±1, in equilibrium with the weights.
         weights: float64, of the network that is sampled, as its layout has them.
         other, other_layout: the network it is compared with.
+        products: what else is recorded of the spins.
 
     Returns:
         The chains' last spins, and the records. The sweeps run in float32, what is recorded in float64.
@@ -67,7 +76,8 @@ def record(
         flipped, all_flips = flipped_energies(form, spins, ratios)
         diagonal = diagonal_energies(form, spins)
         log_ratios = log_psi(other, other_layout, spins) - own
-        return Records(diagonal + flipped, diagonal, all_flips, spins.sum(0), log_ratios, accepted)
+        sums = products(spins) if products else ()
+        return Records(diagonal + flipped, diagonal, all_flips, spins.sum(0), log_ratios, accepted, sums)
 
     return _recorded_sweeps(key, moves, spins, weights, layout, sweeps, entry)
 
@@ -147,6 +157,13 @@ def sampled_magnetizations(records: Records, sites: int) -> Magnetizations:
     return Magnetizations(
         estimate(np.asarray(records.flip_ratios) / sites), estimate(z), estimate(np.abs(z)), estimate(z**2)
     )
+
+
+def sampled_products(records: Records, counts: Sequence[int]) -> list[Estimate]:
+    """Means of the recorded products of spins, from their sums over so many of them."""
+    return [
+        estimate(np.asarray(total) / count) for total, count in zip(records.products, counts, strict=True)
+    ]
 
 
 def sampled_log_fidelity(own: np.ndarray, others: np.ndarray) -> Estimate:

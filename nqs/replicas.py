@@ -8,7 +8,15 @@ from __future__ import annotations
 
 import math
 
-from nqs.config import DenseRun, FlaxNetwork, Hamiltonian, ResidualConvolutional, Run, TicketRun
+from nqs.config import (
+    DenseRun,
+    FlaxNetwork,
+    Hamiltonian,
+    ResidualConvolutional,
+    Run,
+    TicketRun,
+    TrajectoryRun,
+)
 from nqs.layouts import live_bucket
 from nqs.pruning import remaining_by_level
 
@@ -23,13 +31,14 @@ def program_shape(run: Run, level: int) -> tuple:
     """A hashable key: equal for runs whose training at the level can be one program.
 
     In it: which terms the Hamiltonian has and on which sites, the network, samples, live weights of each
-    set that is pruned by itself, steps, and the kind of run, since each kind is measured in its own way. Not in it, since they
-    are data: strengths of the terms, learning rate, diagonal shift, seeds, masks and ticket variants.
+    set that is pruned by itself, steps, the kind of run, since each kind is measured in its own way, and a user's
+    pruning criterion, whose bug would end the others. Not in it, since they are data: strengths of the terms,
+    learning rate, diagonal shift, seeds, masks, the other methods and ticket variants.
     """
     dense = run.dense
     live = _live_weights(run, level)
     return (
-        run.kind,
+        (run.kind, run.own_criterion if isinstance(run, TrajectoryRun) else None),
         _terms(dense.hamiltonian),
         dense.network,
         dense.training.samples,

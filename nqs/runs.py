@@ -15,6 +15,7 @@ import numpy as np
 from nqs import full_summation, toric_code
 from nqs.ansatz import Ansatz, by_layer, common_degree, joined, on_device, starting_values
 from nqs.config import FULL_SUMMATION_SITES, DenseRun, Hamiltonian, Run, ToricCode, TrajectoryRun
+from nqs.correlations import correlations_of
 from nqs.engine import equilibrate, train, train_batch
 from nqs.exact_diagonalization import ground_state
 from nqs.hamiltonians import FlipForm, conserves_magnetization, flip_form
@@ -27,12 +28,13 @@ from nqs.observables import (
     record_log_ratios,
     sampled_log_fidelity,
     sampled_magnetizations,
+    sampled_products,
     transverse_magnetization,
 )
-from nqs.pruning import prune_at_random, prune_by_magnitude, random_mask
+from nqs.pruning import Candidates, random_mask, removed_count, scores_of, survivors
 from nqs.sampling import random_spins
 from nqs.statistics import Estimate, autocorrelation_time, drift, estimate, split_r_hat
-from nqs.tasks import Outcome, Task
+from nqs.tasks import NetworkWeights, Outcome, Task
 from nqs.training import RECORD_CAPACITY, Problem, StepRecords, TrainingState
 
 # Sweeps without update where the chains start out of equilibrium: after a rewind they stand where
@@ -173,6 +175,9 @@ class _Setting:
         self.sites = dense.hamiltonian.sites
         self.samples = dense.training.samples
         self.form, self.moves = _compiled(dense.hamiltonian)
+        self.correlations = correlations_of(dense.hamiltonian)
+        is_toric = isinstance(dense.hamiltonian, ToricCode)
+        self.products = toric_code.WilsonLoops(dense.hamiltonian.side) if is_toric else self.correlations
         self.problem = Problem(
             self.form,
             self.moves,
@@ -299,6 +304,7 @@ class _Setting:
             other.weights(values, other.rows),
             other.rows,
             self.task.measurement.sweeps,
+            self.products,
         )
 
     def _measured_chains(self, key, spins, ansatz: Ansatz, values):
@@ -318,6 +324,8 @@ class _Setting:
             "variance": exact.variance,
             **_named(Magnetizations(*(Estimate(value, 0.0) for value in exact[2:]))),
         }
+        if self.correlations:
+            row |= _listed("correlation_z", full_summation.mean_products(psi, self.correlations))
         if before is not None:
             other = self._wave_function(*before)
             row |= _fidelity(Estimate(full_summation.log_fidelity(psi, other), 0.0))
@@ -334,6 +342,7 @@ class _Setting:
             "plaquette": plaquette,
             "plaquette_error": 0.0,
             "sector_weights": toric_code.sector_weights(side, spins, psi**2),
+            **_listed("wilson_loops", full_summation.mean_products(psi, self.products)),
         }
 
     def _wave_function(self, ansatz: Ansatz, values) -> np.ndarray:
@@ -354,12 +363,18 @@ class _Setting:
             "variance": float(energies.var()),
             **_named(sampled_magnetizations(records, self.sites)),
         }
+        if self.correlations:
+            row |= _listed("correlation_z", sampled_products(records, self.correlations.counts))
         if before is not None:
             row |= _fidelity(self._sampled_fidelity(progress, records, *before))
         hamiltonian = self.dense.hamiltonian
         if isinstance(hamiltonian, ToricCode):
             row |= toric_code.sampled_observables(
-                hamiltonian.side, np.asarray(records.diagonal_energies), energies, np.asarray(last_spins)
+                hamiltonian.side,
+                np.asarray(records.diagonal_energies),
+                energies,
+                np.asarray(last_spins),
+                sampled_products(records, self.products.counts),
             )
             row["energy_error"] = max(row["energy_error"], 2 * hamiltonian.side**2 * row["plaquette_error"])
         return row
@@ -439,8 +454,8 @@ def _starting_network(task: Task) -> tuple[np.ndarray, np.ndarray]:
         return np.arange(len(values), dtype=np.int32), values
     if isinstance(run, TrajectoryRun):
         kept = _pruned(run, task)
-        indices, values = joined(dense, task.previous if run.method == "imp_ct" else task.rewind)
-        return kept, values[np.searchsorted(indices, kept)]
+        source = task.previous if run.method == "imp_ct" else task.rewind
+        return kept, _values_at(kept, dense, source)
     indices, _ = joined(dense, task.masked)
     if run.variant == "init_rand":
         indices = _random_mask(run, task)
@@ -451,18 +466,25 @@ def _starting_network(task: Task) -> tuple[np.ndarray, np.ndarray]:
 
 def _pruned(run: TrajectoryRun, task: Task) -> np.ndarray:
     """Positions that a level keeps of the ones before, (live,) int32; what is never pruned stays."""
-    indices, values = joined(run.dense, task.previous)
+    indices, trained = joined(run.dense, task.previous)
+    rewound = _values_at(indices, run.dense, task.rewind)
     # Drawn from the run and the level alone, so that a resumed level prunes alike.
     generator = np.random.default_rng([seed_of(run.run_id), task.level])
     kept, start = [], 0
     for size in run.dense.prunable_sizes:
         own = slice(*np.searchsorted(indices, (start, start + size)))
-        if run.method == "irp_wr":
-            kept.append(prune_at_random(generator, indices[own], run.pruning_ratio))
-        else:
-            kept.append(prune_by_magnitude(indices[own], values[own], run.pruning_ratio))
+        positions = indices[own] - start
+        removed = removed_count(len(positions), run.pruning_ratio)
+        candidates = Candidates(positions, trained[own], rewound[own], removed, generator)
+        kept.append(start + survivors(positions, scores_of(run.method, candidates), run.pruning_ratio))
         start += size
     return np.concatenate([*kept, indices[indices >= start]]).astype(np.int32)
+
+
+def _values_at(positions: np.ndarray, dense: DenseRun, weights: NetworkWeights) -> np.ndarray:
+    """Values (n,) of live weights at positions (n,) of the whole vector."""
+    indices, values = joined(dense, weights)
+    return values[np.searchsorted(indices, positions)]
 
 
 def _random_mask(run: Run, task: Task) -> np.ndarray:
@@ -503,6 +525,10 @@ def _named(magnetizations: Magnetizations) -> dict:
     for name, value in zip(names, magnetizations, strict=True):
         row[name], row[f"{name}_error"] = value
     return row
+
+
+def _listed(name: str, values: Sequence[Estimate]) -> dict:
+    return {name: [value.mean for value in values], f"{name}_error": [value.error for value in values]}
 
 
 def _save(progress: Progress) -> bytes:

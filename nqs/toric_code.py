@@ -7,13 +7,15 @@ edges that meet in a vertex and B_p = Π σz over those around a plaquette; E0 =
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from nqs.hamiltonians import FlipForm, constant_form
 from nqs.moves import Moves, joined
-from nqs.statistics import estimate
+from nqs.statistics import Estimate, estimate
 
 # Of a trained filter: the share of Σ|w| that lies on its plaquette or star, and the smallest of its four
 # weights over the largest, from which on it counts as clean.
@@ -77,6 +79,36 @@ def mean_plaquette(side: int, spins: np.ndarray) -> np.ndarray:
     return np.mean([np.prod(spins[edges], axis=0) for edges in plaquettes(side)], axis=0)
 
 
+@dataclass(frozen=True)
+class WilsonLoops:
+    """Σ over all positions of Π σz around k × k squares of plaquettes, at k = 1 … L − 1.
+
+    The product around a square is that of its B_p: each inner edge is in two of them.
+    """
+
+    side: int
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Positions of a square, for each k."""
+        return (self.side**2,) * (self.side - 1)
+
+    def __call__(self, spins) -> tuple:
+        """The sums, each (configurations,), of spins (N, configurations) of numpy or jax."""
+        side, around = self.side, np.arange(2 * self.side - 1) % self.side
+        first, second, third, fourth = (spins[edges] for edges in plaquettes(side).T)
+        signs = (first * second * third * fourth).reshape(side, side, -1)
+        # Products over all plaquettes up to (x, y), once and almost once more around in each direction: a square
+        # is the product at its four corners, since signs are their own inverses.
+        upto = signs[around][:, around].cumprod(0).cumprod(1)
+        near = slice(0, side)
+        squares = (
+            upto[near, near] * upto[near, far] * upto[far, near] * upto[far, far]
+            for far in (slice(k, k + side) for k in range(1, side))
+        )
+        return tuple(square.sum((0, 1)) for square in squares)
+
+
 def sector_weights(side: int, spins: np.ndarray, probability: np.ndarray) -> np.ndarray:
     """Probability of all plaquettes +1 in each winding sector, W₁ W₂ = ++, +−, −+, −−: (4,).
 
@@ -107,25 +139,42 @@ def ground_state_weight(side: int, psi: np.ndarray) -> float:
     return float(projected @ projected)
 
 
-def sampled_observables(side: int, diagonal: np.ndarray, energies: np.ndarray, spins: np.ndarray) -> dict:
-    """Star, plaquette and sector weights from the records of a measurement.
+def _unseen_error(count: int, diagonal: np.ndarray, enclosed: int = 1) -> float:
+    """The bound on a mean over loops where no sample has a broken plaquette; 0 where one has.
 
-    Where no sample has a broken plaquette, the error is the bound of 3 unseen ones in all, with two broken
-    plaquettes each, and not 0.
+    3 samples in all may hide, with two broken plaquettes each: each turns the sign of as many of the `count`
+    loops as a loop has enclosed plaquettes.
+    """
+    if np.any(diagonal != -count):
+        return 0.0
+    return _UNSEEN / diagonal.size * 2 * min(1.0, 2 * enclosed / count)
+
+
+def sampled_observables(
+    side: int, diagonal: np.ndarray, energies: np.ndarray, spins: np.ndarray, loops: Sequence[Estimate]
+) -> dict:
+    """Star, plaquette, Wilson loops and sector weights from the records of a measurement.
+
+    Where no sample has a broken plaquette, errors are the bounds of `_unseen_error` and not 0.
 
     Args:
         diagonal: (sweeps, chains) −Σ_p B_p.
         energies: (sweeps, chains) local energies.
         spins: (N, chains) the chains at the end.
+        loops: of `WilsonLoops`, at k = 1 … L − 1.
     """
     count = side**2
     star, plaquette = estimate((diagonal - energies) / count), estimate(-diagonal / count)
-    bound = _UNSEEN / diagonal.size * 4 / count if np.all(diagonal == -count) else 0.0
+    bound = _unseen_error(count, diagonal)
     return {
         "star": star.mean,
         "star_error": max(star.error, bound),
         "plaquette": plaquette.mean,
         "plaquette_error": max(plaquette.error, bound),
+        "wilson_loops": [loop.mean for loop in loops],
+        "wilson_loops_error": [
+            max(loop.error, _unseen_error(count, diagonal, k**2)) for k, loop in enumerate(loops, start=1)
+        ],
         "sector_weights": sector_weights(side, spins, np.full(spins.shape[1], 1 / spins.shape[1])),
     }
 

@@ -271,9 +271,15 @@ def _work(
 
     Args:
         loop_with: makes the loop, given its `batches`.
+
+    Raises:
+        SweepError: a pruning criterion cannot be imported.
     """
     executor = _executor(options, signals, engine)
     try:
+        # Asked now: it would first be called once a dense network is trained.
+        if plan.own_criteria and (problem := executor.problem_with(plan.own_criteria)):
+            raise SweepError(f"{options.sweep}: methods: {problem}")
         # Only auto asks, since the answer starts jax in the slots.
         memory_bytes = executor.memory_bytes() if options.batch == "auto" else None
         loop = loop_with(batches=batches_of(plan, options.batch, memory_bytes))
@@ -287,9 +293,10 @@ def _executor(options: argparse.Namespace, signals: _Signals, engine: Engine | N
     from orchestrator.actors import ENGINE, InlineExecutor, RayExecutor
 
     engine = engine or ENGINE
+    beside = options.sweep.resolve().parent
     if options.executor == "inline":
-        return InlineExecutor(options.cpus_per_slot, engine)
-    executor = RayExecutor(options.gpus, options.cpus_per_slot, engine)
+        return InlineExecutor(options.cpus_per_slot, engine, beside)
+    executor = RayExecutor(options.gpus, options.cpus_per_slot, engine, beside)
     # ray.init puts its own handlers in place of ours.
     signals.install()
     return executor

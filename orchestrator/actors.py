@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nqs.config import Hamiltonian, ReferenceJob
+from nqs.pruning import criterion_of
 from nqs.tasks import Outcome, Task
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -96,9 +98,16 @@ ENGINE = Engine(_advance_batch, _reference_energy, _memory_bytes)
 
 
 class Worker:
-    """Does a slot's tasks in its own process; keeps nothing between them but compiled programs."""
+    """Does a slot's tasks in its own process; keeps nothing between them but compiled programs.
 
-    def __init__(self, slot: Slot, engine: Engine = ENGINE):
+    Args:
+        own_code: the folder where a user's networks and pruning criteria are, besides what Python finds anyway.
+    """
+
+    def __init__(self, slot: Slot, engine: Engine = ENGINE, own_code: Path | None = None):
+        if own_code is not None and str(own_code) not in sys.path:
+            # Last: a file of the user's takes the place of no module.
+            sys.path.append(str(own_code))
         if slot.cores:
             os.sched_setaffinity(0, slot.cores)
         # Before jax is imported: it reads them once.
@@ -116,6 +125,15 @@ class Worker:
             return self._engine.advance_batch(tasks, seconds)
         except Exception as error:  # noqa: BLE001 (a task's bug ends its run, not the study)
             return [_failure(error)] * len(tasks)
+
+    def problem_with(self, criteria: Sequence[str]) -> str | None:
+        """A sentence on the first pruning criterion that cannot be imported."""
+        try:
+            for criterion in criteria:
+                criterion_of(criterion)
+        except ValueError as error:
+            return str(error)
+        return None
 
     def memory_bytes(self) -> int | None:
         """Memory that trainings may use on the slot's device; None where it does not say."""
@@ -205,12 +223,16 @@ def cpu_slots(cpus_per_slot: int) -> list[Slot]:
 class InlineExecutor:
     """One slot in this process; submitted tasks run when their results are asked for."""
 
-    def __init__(self, cpus_per_slot: int = 1, engine: Engine = ENGINE):
+    def __init__(self, cpus_per_slot: int = 1, engine: Engine = ENGINE, own_code: Path | None = None):
         # Not bound to cores: the process is the driver's too.
         slot = Slot(0, (), cpus_per_slot)
         self.slots = [slot]
-        self._worker = Worker(slot, engine)
+        self._worker = Worker(slot, engine, own_code)
         self._submitted: tuple[Tasks, float] | None = None
+
+    def problem_with(self, criteria: Sequence[str]) -> str | None:
+        """A sentence on the first pruning criterion that cannot be imported."""
+        return self._worker.problem_with(criteria)
 
     def memory_bytes(self) -> None:
         """None: a CPU slot, where batches do not pay."""
@@ -234,16 +256,23 @@ class RayExecutor:
     Args:
         gpus: GPUs to use; None: all that ray finds, 0: CPU slots.
         cpus_per_slot: cores of each CPU slot.
+        own_code: as of `Worker`.
 
     Raises:
         ExecutorError: ray does not start on this machine.
     """
 
-    def __init__(self, gpus: int | None = None, cpus_per_slot: int = 1, engine: Engine = ENGINE):
+    def __init__(
+        self,
+        gpus: int | None = None,
+        cpus_per_slot: int = 1,
+        engine: Engine = ENGINE,
+        own_code: Path | None = None,
+    ):
         import ray
 
         self._ray = ray
-        self._engine = engine
+        self._engine, self._own_code = engine, own_code
         slots = cpu_slots(cpus_per_slot)
         try:
             with _environment_for_ray(cpus_per_slot):
@@ -268,7 +297,21 @@ class RayExecutor:
     def _start(self, slot: Slot):
         resources = {"num_cpus": slot.threads} if slot.threads else {"num_gpus": 1, "num_cpus": 0}
         # A lost actor is replaced here and not by ray, since the loss is recorded.
-        return self._ray.remote(max_restarts=0, **resources)(Worker).remote(slot, self._engine)
+        return self._ray.remote(max_restarts=0, **resources)(Worker).remote(
+            slot, self._engine, self._own_code
+        )
+
+    def problem_with(self, criteria: Sequence[str]) -> str | None:
+        """A sentence on the first pruning criterion that a slot cannot import.
+
+        Raises:
+            ExecutorError: the slot's process ended when it was asked.
+        """
+        actor = self._actors[self.slots[0]]
+        try:
+            return self._ray.get(actor.problem_with.remote(criteria))
+        except self._ray.exceptions.RayError as error:
+            raise ExecutorError(f"a slot ended while it imported {criteria}: {_first_line(error)}") from error
 
     def memory_bytes(self) -> int | None:
         """Memory of the smallest GPU; None on CPU slots, and where a GPU does not say.

@@ -154,6 +154,12 @@ class Plan:
     measurement: Measurement
     jobs: dict[str, Job]
 
+    @property
+    def own_criteria(self) -> list[str]:
+        """The user's pruning criteria, "module:function", that trajectories ask for."""
+        trajectories = [job for job in self.jobs.values() if isinstance(job, TrajectoryRun)]
+        return sorted({run.own_criterion for run in trajectories if run.own_criterion})
+
     def as_data(self) -> dict:
         """Plain data for sweep.json; a parent is written as its id."""
         return {

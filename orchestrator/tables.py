@@ -56,7 +56,7 @@ RUN_FIELDS = (
     Column(
         "method",
         _TEXT,
-        "pruning method of the trajectory (a ticket's: of its parent): imp_wr, imp_ct, irp_wr",
+        "pruning method of the trajectory (a ticket's: of its parent): imp_wr, imp_ct, irp_wr or module:function",
     ),
     Column("variant", _TEXT, "tickets: init_imp, rand_imp or init_rand"),
     Column("level", _INT, "tickets: the level whose mask or density is trained; null otherwise"),
@@ -125,13 +125,36 @@ STATES = Table(
         Column("abs_magnetization_z_error", _NUMBER, "one standard error"),
         Column("magnetization_z_squared", _NUMBER, "⟨(Σ σz / N)²⟩"),
         Column("magnetization_z_squared_error", _NUMBER, "one standard error"),
+        Column(
+            "correlation_z",
+            pa.list_(_NUMBER),
+            "chain or square lattice: ⟨σz_i σz_i+r⟩ at r = 1, 2, … along an axis, averaged over all pairs and axes; "
+            "to r = side − 1, around periodic lattices to side / 2; null for the toric code and other lattices",
+        ),
+        Column("correlation_z_error", pa.list_(_NUMBER), "one standard error of each"),
         Column("v_score", _NUMBER, "N · variance / E² (Wu et al. 2024); null where E = 0"),
         Column("ground_state_weight", _NUMBER, "Σ |⟨ground state|ψ⟩|² over all of them; N ≤ 18"),
         Column("star", _NUMBER, "toric code: ⟨Π σx⟩ of a star, averaged over all"),
         Column("star_error", _NUMBER, "one standard error"),
         Column("plaquette", _NUMBER, "toric code: ⟨Π σz⟩ of a plaquette, averaged over all"),
         Column("plaquette_error", _NUMBER, "one standard error, or the bound 3 / n where none is broken"),
-        Column("sector_weights", pa.list_(_NUMBER), "toric code: weights of the winding sectors ++ +− −+ −−"),
+        Column(
+            "wilson_loops",
+            pa.list_(_NUMBER),
+            "toric code: ⟨Π σz⟩ around k × k squares of plaquettes at k = 1 … side − 1, averaged over all; "
+            "at k = 1 it is plaquette",
+        ),
+        Column(
+            "wilson_loops_error",
+            pa.list_(_NUMBER),
+            "one standard error of each, or the bound by 3 / n where none is broken",
+        ),
+        Column(
+            "sector_weights",
+            pa.list_(_NUMBER),
+            "toric code: weights of the winding sectors ++ +− −+ −−, the signs of W₁ and W₂, of configurations "
+            "without broken plaquettes; so there ⟨W₁⟩ = (++) + (+−) − (−+) − (−−), ⟨W₂⟩ = (++) − (+−) + (−+) − (−−)",
+        ),
         Column("log_fidelity", _NUMBER, "ln F with the level before; null for dense runs and tickets"),
         Column("fidelity", _NUMBER, "F = |⟨ψ_k−1|ψ_k⟩|² of normalised states"),
         Column("fidelity_error", _NUMBER, "one standard error of F"),

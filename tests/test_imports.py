@@ -20,10 +20,12 @@ ARROWS = {
 # The training, and what comes with it: jax. The driver must not see it.
 PLAIN_NQS = (
     "nqs.config",
+    "nqs.correlations",
     "nqs.hamiltonians",
     "nqs.identity",
     "nqs.layouts",
     "nqs.moves",
+    "nqs.own_code",
     "nqs.pruning",
     "nqs.replicas",
     "nqs.statistics",

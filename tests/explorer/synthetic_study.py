@@ -64,6 +64,7 @@ def made_up_networks(
     sign: int = 1,
     seed: int = 0,
     fields: tuple[float, ...] = (3.04438,),
+    method: str = "imp_wr",
 ) -> list[Network]:
     """Dense runs, trajectories and tickets of every variant, with relative errors sign · law · noise.
 
@@ -88,7 +89,7 @@ def made_up_networks(
                 replicate=replicate,
             )
             trajectory = TrajectoryRun(
-                parent=dense, method="imp_wr", pruning_ratio=0.12, steps_per_level=20, levels=levels
+                parent=dense, method=method, pruning_ratio=0.12, steps_per_level=20, levels=levels
             )
             tickets = [
                 TicketRun(parent=trajectory, level=level, variant=variant, steps=50, replicate=k)

@@ -145,6 +145,21 @@ def test_an_address_that_asks_for_what_is_not_there_gets_a_sentence_and_the_defa
     assert drawn_charts(test) == 2
 
 
+def test_a_users_criterion_is_a_method_of_every_page_and_of_its_address(app, untrained):
+    """Its name has a colon, as an address, a chart's field or a text's markup may not like."""
+    own = "my_criterion:movement"
+    others = made_up_networks(trajectories=2, levels=6, ticket_levels=(2, 4), ticket_replicates=1, method=own)
+    write_run_directory(untrained, [*NETWORKS, *(each for each in others if each.run.kind != "dense")])
+    for page in CHARTS:
+        test = app(untrained, page, method=own)
+        assert not test.exception and not test.error and not test.warning
+        assert drawn_charts(test) >= 1
+        if page in ("lottery_tickets", "finite_size"):
+            assert test.selectbox(key="method").options == ["imp_wr", own]
+            assert test.selectbox(key="method").value == own
+            assert test.query_params["method"] == own
+
+
 def test_selections_are_kept_over_a_change_of_page(app, finished):
     test = app(finished, "lottery_tickets")
     test.selectbox(key="confidence").select("0.99").run()

@@ -15,7 +15,7 @@ from nqs.layouts import LIVE_BUCKETS
 from nqs.moves import single_flips
 from nqs.networks import FeedForwardModule
 from nqs.operators import compile_flip_form, netket_operator
-from nqs.pruning import prune_by_magnitude, remaining_by_level
+from nqs.pruning import remaining_by_level, survivors
 from nqs.sampling import random_spins
 from nqs.training import Problem, TrainingState, evaluate
 from tests.nqs.engines import ENGINES, laid_out, live_values
@@ -45,7 +45,7 @@ def trajectory():
     indices, levels = np.arange(NETWORK.size, dtype=np.int32), []
     for level in range(LEVELS + 1):
         if level:
-            indices = prune_by_magnitude(indices, full[indices], RATIO)
+            indices = survivors(indices, np.abs(full[indices]), RATIO)
         weights = np.zeros(NETWORK.size)
         weights[indices] = full[indices]
         levels.append((indices, weights.reshape(SITES, HIDDEN)))

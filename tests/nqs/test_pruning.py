@@ -3,13 +3,7 @@
 import numpy as np
 import pytest
 
-from nqs.pruning import (
-    prune_at_random,
-    prune_by_magnitude,
-    random_mask,
-    remaining_by_level,
-    removed_count,
-)
+from nqs.pruning import Candidates, random_mask, remaining_by_level, removed_count, scores_of, survivors
 
 
 @pytest.mark.parametrize(
@@ -43,12 +37,12 @@ def test_a_used_up_layer_ends_the_counts():
 def test_of_equal_magnitudes_the_lower_index_goes_first():
     indices = np.array([2, 5, 7, 11, 13])
     values = np.array([1.0, -1.0, 3.0, 1.0, -1.0])
-    np.testing.assert_array_equal(prune_by_magnitude(indices, values, 0.4), [7, 11, 13])
+    np.testing.assert_array_equal(survivors(indices, np.abs(values), 0.4), [7, 11, 13])
 
 
 def test_exactly_the_counted_number_goes_where_many_are_tied():
     """ "All up to the threshold" would remove every weight here."""
-    kept = prune_by_magnitude(np.arange(50), np.full(50, -0.3), 0.12)
+    kept = survivors(np.arange(50), np.full(50, 0.3), 0.12)
     np.testing.assert_array_equal(kept, np.arange(6, 50))
 
 
@@ -69,11 +63,17 @@ def test_the_papers_residual_network_can_be_pruned_as_often_as_the_paper_says():
     assert len(counts) == 44 and counts[:3] == (18432, 16220, 14274)
 
 
+def kept_at_random(generator, positions, ratio):
+    removed = removed_count(len(positions), ratio)
+    candidates = Candidates(positions, positions + 0.5, positions + 0.5, removed, generator)
+    return survivors(positions, scores_of("irp_wr", candidates), ratio)
+
+
 def test_random_pruning_keeps_the_counted_number_and_every_weight_equally_often():
     generator = np.random.default_rng(2)
     positions, kept_times = np.arange(0, 60, 3), np.zeros(60)
     for _ in range(2000):
-        kept = prune_at_random(generator, positions, 0.25)
+        kept = kept_at_random(generator, positions, 0.25)
         assert len(kept) == 15 and np.all(np.diff(kept) > 0)
         kept_times[kept] += 1
     assert not kept_times[np.arange(60) % 3 > 0].any()
@@ -82,4 +82,4 @@ def test_random_pruning_keeps_the_counted_number_and_every_weight_equally_often(
 
 
 def test_random_pruning_removes_at_least_one():
-    assert len(prune_at_random(np.random.default_rng(0), np.arange(3), 0.01)) == 2
+    assert len(kept_at_random(np.random.default_rng(0), np.arange(3), 0.01)) == 2

@@ -72,6 +72,14 @@ def test_runs_of_another_kind_are_another_program_though_all_else_is_equal():
     assert program_shape(trajectory, 2) != program_shape(ticket, 2)
 
 
+def test_a_users_criterion_is_a_batch_of_its_own_and_the_other_methods_are_one():
+    """A bug in it is the failure of every member of its batch."""
+    methods = ("imp_wr", "imp_ct", "irp_wr", "mine:first", "mine:second")
+    runs = [trajectory_run().model_copy(update={"method": method}) for method in methods]
+    shapes = [program_shape(run, 2) for run in runs]
+    assert len(set(shapes[:3])) == 1 and len(set(shapes)) == 3
+
+
 def test_variants_of_a_ticket_are_one_program_and_their_levels_are_not():
     shapes = {program_shape(ticket_run(variant), 2) for variant in ("init_imp", "rand_imp", "init_rand")}
     assert len(shapes) == 1

@@ -23,7 +23,7 @@ from nqs.config import (
 from nqs.exact_diagonalization import ground_state
 from nqs.networks import network_of, to_netket
 from nqs.operators import netket_operator
-from nqs.pruning import prune_by_magnitude
+from nqs.pruning import survivors
 from nqs.tasks import LiveWeights, Task
 
 MEASUREMENT = Measurement(sweeps=6, equilibration_sweeps=4)
@@ -92,7 +92,7 @@ def test_each_level_keeps_the_largest_weights_of_the_level_before(history):
     trajectory, outcomes = history
     for level in (1, 2, 3):
         before, after = outcomes[level - 1].weights["hidden"], outcomes[level].weights["hidden"]
-        kept = prune_by_magnitude(before.indices, before.values, 0.3)
+        kept = survivors(before.indices, np.abs(before.values), 0.3)
         np.testing.assert_array_equal(after.indices, kept)
         assert outcomes[level].state["remaining"] == trajectory.remaining(level) == len(kept)
 
@@ -113,7 +113,7 @@ def test_without_rewinding_a_level_goes_on_from_the_trained_weights(history):
     trajectory, outcomes = history
     inputs = {"rewind": outcomes[0].weights, "previous": outcomes[2].weights}
     trained = outcomes[2].weights["hidden"]
-    kept = prune_by_magnitude(trained.indices, trained.values, 0.3)
+    kept = survivors(trained.indices, np.abs(trained.values), 0.3)
     run = trajectory.model_copy(update={"method": "imp_ct"})
     indices, values = runs._starting_network(Task(run, 3, MEASUREMENT, **inputs))
     np.testing.assert_array_equal(indices, kept)
@@ -131,7 +131,7 @@ def test_random_pruning_rewinds_what_a_draw_of_its_own_level_keeps(history):
 
     indices, values = start(3)
     assert len(indices) == trajectory.remaining(3) and set(indices) < set(trained.indices)
-    assert set(indices) != set(prune_by_magnitude(trained.indices, trained.values, 0.3))
+    assert set(indices) != set(survivors(trained.indices, np.abs(trained.values), 0.3))
     np.testing.assert_array_equal(values, rewound.values[np.searchsorted(rewound.indices, indices)])
     np.testing.assert_array_equal(start(3)[0], indices)
     assert set(start(2)[0]) != set(indices)

@@ -11,8 +11,10 @@ from nqs.config import DenseRun, Measurement, OddParity, ToricCode, Training
 from nqs.moves import single_flips
 from nqs.operators import compile_flip_form, netket_operator
 from nqs.sampling import draw_proposals, equilibrate, random_spins, sweep
+from nqs.statistics import estimate
 from nqs.tasks import Task
 from nqs.toric_code import (
+    WilsonLoops,
     classify_filters,
     flip_loops,
     ground_state_weight,
@@ -181,6 +183,70 @@ def test_two_filters_a_plaquette_or_a_linear_part_do_not_become_exact(strengths)
     assert min(energy_of(scale * weights) for scale in (0.4, 1.6, 3.2)) > -10
 
 
+def squares(side, k):
+    """The 4 k edges around each k × k square of plaquettes, by walking its sides from each vertex."""
+
+    def h(x, y):
+        return side * (x % side) + y % side
+
+    def v(x, y):
+        return side**2 + h(x, y)
+
+    for x, y in np.ndindex(side, side):
+        across = [h(x, y + step) for step in range(k)] + [h(x + k, y + step) for step in range(k)]
+        down = [v(x + step, y) for step in range(k)] + [v(x + step, y + k) for step in range(k)]
+        yield across + down
+
+
+def brute_force_loops(side, psi):
+    """[⟨Π σz around k × k squares⟩] over all positions and configurations, the product around each."""
+    spins = full_summation.all_spins(2 * side**2)
+    return [np.mean([psi**2 @ spins[edges].prod(0) for edges in squares(side, k)]) for k in range(1, side)]
+
+
+def odd_parity_loops(side, magnitude):
+    """[⟨product of k² plaquettes⟩] of the eight-filter network: |ψ|² is x to the number of broken ones, which is even.
+
+    Over all signs with product +1 the mean of m of n plaquettes is (r^m + r^(n−m))/(1 + r^n), r = (1 − x)/(1 + x).
+    """
+    n, r = side**2, np.tanh(4 * magnitude)
+    return [(r ** (k * k) + r ** (n - k * k)) / (1 + r**n) for k in range(1, side)]
+
+
+@pytest.mark.parametrize("side", [2, 3])
+def test_exact_wilson_loops_are_products_around_squares_over_all_configurations(side):
+    """A random ψ, so that all squares and configurations differ."""
+    psi = np.random.default_rng(4).random(2 ** (2 * side**2)) ** 4
+    psi /= np.linalg.norm(psi)
+    found = full_summation.mean_products(psi, WilsonLoops(side))
+    assert len(found) == side - 1
+    np.testing.assert_allclose([mean for mean, _ in found], brute_force_loops(side, psi), atol=1e-13)
+    plaquette = psi**2 @ mean_plaquette(side, full_summation.all_spins(2 * side**2))
+    assert found[0].mean == pytest.approx(plaquette, rel=1e-12)
+
+
+def test_wilson_loops_see_single_flips_and_not_stars_or_loops():
+    """4 × 4: one flipped edge breaks two neighbours, which a k × k square parts at 2 k of 16 positions."""
+    spins = np.ones((32, 4))
+    spins[5, 1] = -1
+    spins[stars(4)[6], 2] = -1
+    spins[flip_loops(4)[1], 3] = -1
+    for loops in (WilsonLoops(4)(spins), jax.jit(WilsonLoops(4))(spins)):
+        np.testing.assert_array_equal(np.array(loops), [[16, 16 - 4 * k, 16, 16] for k in (1, 2, 3)])
+
+
+def test_all_wilson_loops_of_the_exact_solution_are_1_as_its_weights_grow():
+    """3 × 3: brute force over its ψ, its closed form, and 1 from a = 1.6 on."""
+    for magnitude in (0.1, 0.4, 1.6):
+        psi = full_summation.wave_function(odd_parity_weights(3, magnitude, 8))
+        found = [mean for mean, _ in full_summation.mean_products(psi, WilsonLoops(3))]
+        np.testing.assert_allclose(found, odd_parity_loops(3, magnitude), rtol=1e-10)
+        np.testing.assert_allclose(found, brute_force_loops(3, psi), rtol=1e-10)
+    # 36 pairs of plaquettes at e^(−25.6), of which a square of four parts 20 of 36.
+    np.testing.assert_allclose(found, 1, atol=1e-9)
+    assert np.all(np.array(odd_parity_loops(3, 0.1)) < 0.5)
+
+
 def test_a_built_network_is_measured_as_a_run_without_steps():
     """3 × 3 by full summation, 4 × 4 from samples, 8 × 8 with the bound where nothing broken is seen."""
     for side, magnitude, sampled in ((3, 0.3, False), (4, 0.3, True), (8, 1.6, True)):
@@ -201,6 +267,9 @@ def test_a_built_network_is_measured_as_a_run_without_steps():
             assert state["star"] == pytest.approx(1, rel=1e-10)
             assert state["plaquette"] == pytest.approx(-1 - expected.energy / side**2, rel=1e-10)
             assert sum(state["sector_weights"]) <= 1
+            loops = odd_parity_loops(side, magnitude)
+            np.testing.assert_allclose(state["wilson_loops"], loops, rtol=1e-10)
+            assert state["wilson_loops_error"] == [0.0, 0.0]
             continue
         assert 0 < state["energy_error"]
         assert abs(state["energy"] - expected.energy) < 4 * state["energy_error"]
@@ -208,7 +277,16 @@ def test_a_built_network_is_measured_as_a_run_without_steps():
             # (n − 1) e^(−16 a) = 5e-10: no sample is broken, and the error is a bound.
             assert state["plaquette"] == 1 and state["plaquette_error"] == pytest.approx(3 / 2560 * 4 / 64)
             assert state["energy_error"] > 64 * state["plaquette_error"]
+            # Two broken plaquettes of three unseen samples turn 2 k² of 64 squares, at most all of them.
+            assert state["wilson_loops"] == [1.0] * 7
+            bounds = [3 / 2560 * 2 * share for share in (2 / 64, 8 / 64, 18 / 64, 0.5, 50 / 64, 1, 1)]
+            assert state["wilson_loops_error"] == pytest.approx(bounds)
         else:
+            errors = np.array(state["wilson_loops_error"])
+            assert np.all((errors > 1e-4) & (errors < 0.04))
+            apart = np.abs(state["wilson_loops"] - np.array(odd_parity_loops(side, magnitude)))
+            assert np.all(apart < 4 * errors)
+            assert state["wilson_loops"][0] == pytest.approx(state["plaquette"], rel=1e-12)
             assert state["energy_error"] < 0.02 * abs(expected.energy)
 
 
@@ -242,17 +320,23 @@ def test_sampled_observables_of_chains_cover_the_exact_ones():
     form, made = toric_code_form(side), moves(side)
     spins = random_spins(jax.random.key(1), 18, 1024).astype(float)
     spins = equilibrate(jax.random.key(2), made, spins, values, layout, 30)
-    diagonal, energies = [], []
+    diagonal, energies, products = [], [], []
     for number in range(8):
         proposals = draw_proposals(jax.random.fold_in(jax.random.key(3), number), made, 1024, float)
         swept = sweep(proposals, spins, values, layout, form.flip_sites)
         spins = swept.chains.spins
         diagonal.append(-9 * mean_plaquette(side, np.asarray(spins)))
+        products.append(WilsonLoops(side)(np.asarray(spins)))
         energies.append(diagonal[-1] - np.exp(np.asarray(swept.log_ratios)).sum(0))
-    found = sampled_observables(side, np.array(diagonal), np.array(energies), np.asarray(spins))
+    loops = [estimate(np.array(sums) / 9) for sums in zip(*products, strict=True)]
+    found = sampled_observables(side, np.array(diagonal), np.array(energies), np.asarray(spins), loops)
     expected = -1 - odd_parity_energy(side, magnitude, 8).energy / 9
     assert abs(found["plaquette"] - expected) < 4 * found["plaquette_error"] < 0.1
     assert found["star"] == pytest.approx(1, abs=1e-10)
+    apart = np.array(found["wilson_loops"]) - odd_parity_loops(side, magnitude)
+    # Something is broken, so that errors are spreads and no bounds.
+    assert np.all(np.abs(apart) < 4 * np.array(found["wilson_loops_error"]))
+    assert found["wilson_loops_error"] == [loop.error for loop in loops]
 
 
 def test_single_flips_alone_are_the_moves_of_other_lattices():

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from nqs.config import DenseRun, Hamiltonian, TicketRun
-from nqs.pruning import prune_by_magnitude
+from nqs.pruning import survivors
 from nqs.tasks import LiveWeights, Outcome, Task
 from orchestrator.actors import Engine
 
@@ -147,7 +147,7 @@ def _weights(task: Task, x: float) -> LiveWeights:
         indices = task.masked["hidden"].indices
         return LiveWeights(shape, indices, np.cos(indices * x))
     before, rewind = task.previous["hidden"], task.rewind["hidden"]
-    indices = prune_by_magnitude(before.indices, before.values, run.pruning_ratio)
+    indices = survivors(before.indices, np.abs(before.values), run.pruning_ratio)
     return LiveWeights(shape, indices.astype(np.int32), rewind.values[indices] * x)
 
 

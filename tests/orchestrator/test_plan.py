@@ -146,7 +146,7 @@ BAD_SWEEPS = {
     "unknown method": (
         'methods=["imp_wr"]',
         'methods=["best"]',
-        r"Sweep\.methods\[0\] is 'best'; allowed: 'imp_wr'",
+        r"Sweep\.methods\[0\] is 'best'; allowed: 'imp_wr', 'imp_ct', 'irp_wr' or your own 'module:function'",
     ),
     "unknown field": (
         "replicates=2",

@@ -202,12 +202,14 @@ def test_references_of_the_repository_serve_where_the_study_has_none(copy, tmp_p
     assert read_study(copy).states["relative_error"].null_count() == 0
 
 
-def test_an_older_table_without_a_column_reads_as_null(copy):
+@pytest.mark.parametrize("column", ["r_hat", "correlation_z"])
+def test_an_older_table_without_a_column_reads_as_null(copy, column):
     for path in (copy / "tables" / "states").iterdir():
-        pl.read_parquet(path).drop("r_hat").write_parquet(path)
+        pl.read_parquet(path).drop(column).write_parquet(path)
     study = read_study(copy)
     assert study.problems == []
-    assert study.states["r_hat"].null_count() == 12
+    assert study.states[column].null_count() == 12
+    assert study.states[column].dtype == (pl.Float64 if column == "r_hat" else pl.List(pl.Float64))
 
 
 # --- the export
