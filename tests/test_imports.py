@@ -23,6 +23,7 @@ PLAIN_NQS = (
     "nqs.hamiltonians",
     "nqs.identity",
     "nqs.layouts",
+    "nqs.masks",
     "nqs.moves",
     "nqs.pruning",
     "nqs.replicas",
