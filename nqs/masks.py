@@ -440,8 +440,13 @@ Randomise = Callable[[np.random.Generator, np.ndarray], np.ndarray]
 
 def random_spins(generator: np.random.Generator, mask: np.ndarray) -> np.ndarray:
     """A mask (sites, units) whose units have the degrees they have, and their spins anywhere."""
-    ranks = generator.random(mask.shape).argsort(0).argsort(0)
-    return ranks < mask.sum(0)
+    return _smallest(generator.random(mask.shape), mask.sum(0))
+
+
+def _smallest(keys: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Where the smallest `counts` (columns,) of each column's keys are, which are different."""
+    ordered = np.concatenate([np.full((1, keys.shape[1]), -np.inf), np.sort(keys, axis=0)])
+    return keys <= np.take_along_axis(ordered, counts[None], axis=0)
 
 
 def random_partners(generator: np.random.Generator, mask: np.ndarray) -> np.ndarray:
@@ -458,7 +463,7 @@ def random_partners(generator: np.random.Generator, mask: np.ndarray) -> np.ndar
         pool = mask[:, left] ^ mask[:, right]
         own = (mask[:, left] & pool).sum(0)
         keys = np.where(pool, generator.random(pool.shape), np.inf)
-        dealt = keys.argsort(0).argsort(0) < own
+        dealt = _smallest(keys, own)
         mask[:, left] = (mask[:, left] & ~pool) | dealt
         mask[:, right] = (mask[:, right] & ~pool) | (pool & ~dealt)
     return mask
