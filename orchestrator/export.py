@@ -7,14 +7,27 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from nqs.masks import Lattice, column_degrees, lattice_of, mask_of, unit_distances
+from nqs.tasks import LiveWeights
 from orchestrator.provenance import code_version
 from orchestrator.run_directory import StudyError
 from orchestrator.store import JOINED_RUNS, JOINED_STATES, Study
-from orchestrator.tables import ATTEMPTS, REFERENCES, RUNS, STATES, STEPS, TABLES_VERSION, WEIGHTS, Column
+from orchestrator.tables import (
+    ATTEMPTS,
+    MASKS,
+    REFERENCES,
+    RUNS,
+    STATES,
+    STEPS,
+    TABLES_VERSION,
+    WEIGHTS,
+    Column,
+)
 
 DICTIONARY = "DATA.md"
 _TABLES = {
@@ -22,6 +35,7 @@ _TABLES = {
     STATES: JOINED_STATES,
     STEPS: STEPS.columns,
     WEIGHTS: WEIGHTS.columns,
+    MASKS: MASKS.columns,
     REFERENCES: REFERENCES.columns,
     ATTEMPTS: ATTEMPTS.columns,
 }
@@ -45,11 +59,13 @@ def export_study(study: Study, target: Path) -> list[Path]:
 
 def _export(study: Study, target: Path) -> list[Path]:
     _check_target(study, target)
+    weights = study.all_weights.sort("run_id", "level", "layer")
     frames = {
         RUNS: study.runs,
         STATES: study.states,
         STEPS: study.steps.sort("run_id", "level", "step"),
-        WEIGHTS: study.all_weights.sort("run_id", "level", "layer"),
+        WEIGHTS: weights,
+        MASKS: mask_statistics(weights, study.runs),
         REFERENCES: study.references,
         ATTEMPTS: study.attempts,
     }
@@ -71,6 +87,76 @@ def _export(study: Study, target: Path) -> list[Path]:
         written.append(path)
     _replace(target / DICTIONARY, lambda aside: aside.write_text(data_dictionary(study), encoding="utf-8"))
     return [*written, target / DICTIONARY]
+
+
+def mask_statistics(weights: pl.DataFrame, runs: pl.DataFrame) -> pl.DataFrame:
+    """The table `masks`: one row for each row of `weights`, in its order.
+
+    Args:
+        weights: the table `weights`.
+        runs: the table `runs`, which tells the lattice; layers of a run that it lacks are described by
+            their number of live weights alone.
+    """
+    lattices = {
+        run_id: (sites, lattice_of(hamiltonian, sites, side, boundary))
+        for run_id, hamiltonian, sites, side, boundary in runs.select(
+            "run_id", "hamiltonian", "sites", "side", "boundary"
+        ).iter_rows()
+    }
+    rows = []
+    # Column by column: rows of Python lists took most of the time.
+    indices, values = weights["indices"], weights["values"]
+    for number, (run_id, level, layer, shape) in enumerate(
+        weights.select("run_id", "level", "layer", "shape").iter_rows()
+    ):
+        live = LiveWeights(tuple(shape), indices[number].to_numpy(), values[number].to_numpy())
+        row = {
+            "run_id": run_id,
+            "level": level,
+            "layer": layer,
+            "live_weights": int((live.values != 0).sum()),
+        }
+        sites, lattice = lattices.get(run_id, (None, None))
+        if layer == "hidden" and len(shape) == 2 and shape[0] == sites:
+            row |= _of_hidden(mask_of(live), lattice)
+        rows.append(row)
+    schema = pl.from_arrow(MASKS.schema.empty_table()).schema
+    return pl.DataFrame(rows, schema=schema).fill_nan(None)
+
+
+def _of_hidden(mask: np.ndarray, lattice: Lattice | None) -> dict:
+    """The columns of `masks` from `units` on; those of the distances only where the lattice is known."""
+    units, spins = column_degrees(mask), column_degrees(mask.T)
+    live = mask.shape[1] - units.dead
+    columns = {
+        "units": mask.shape[1],
+        "live_units": live,
+        "dead_units": units.dead,
+        "expected_dead_units": units.expected_dead,
+        "dead_spins": spins.dead,
+        "expected_dead_spins": spins.expected_dead,
+        "unit_degree_mean": units.mean,
+        "unit_degree_variance": units.variance,
+        "expected_unit_degree_variance": units.expected_variance,
+        "live_unit_degree_mean": int(units.degrees.sum()) / live if live else None,
+        "live_unit_degree_variance": units.live_variance,
+        "expected_live_unit_degree_variance": units.expected_live_variance,
+        "spin_degree_mean": spins.mean,
+        "spin_degree_variance": spins.variance,
+        "expected_spin_degree_variance": spins.expected_variance,
+    }
+    if lattice is None:
+        return columns
+    distances = unit_distances(mask, lattice)
+    return columns | {
+        "units_with_pairs": distances.units,
+        "pair_distance": distances.pair,
+        "expected_pair_distance": distances.expected_pair,
+        "pair_distance_spread": distances.pair_spread,
+        "weighted_pair_distance": distances.weighted_pair,
+        "range": distances.range,
+        "expected_range": distances.expected_range,
+    }
 
 
 def _check_target(study: Study, target: Path) -> None:

@@ -233,6 +233,59 @@ ATTEMPTS = Table(
     ),
 )
 
+# Made by the export from `weights` and never part of a run directory: not in TABLES.
+MASKS = Table(
+    "masks",
+    "a layer of a trained network: which spins its hidden units see, beside what random masks have (docs/masks.md)",
+    ("run_id", "level", "layer"),
+    (
+        _RUN_ID,
+        _LEVEL,
+        Column(
+            "layer",
+            _TEXT,
+            "name of the layer; what follows live_weights is null unless it is hidden, (sites, hidden units)",
+        ),
+        Column("live_weights", _COUNT, "weights that are not 0"),
+        Column("units", _INT, "hidden units, live or dead"),
+        Column("live_units", _INT, "units with a live weight"),
+        Column("dead_units", _INT, "units without"),
+        Column("expected_dead_units", _NUMBER, "mean of random masks of as many live weights"),
+        Column("dead_spins", _INT, "spins without a live weight"),
+        Column("expected_dead_spins", _NUMBER, "mean of random masks of as many live weights"),
+        Column("unit_degree_mean", _NUMBER, "spins a unit, dead units included"),
+        Column("unit_degree_variance", _NUMBER, "over all units, dead ones included"),
+        Column("expected_unit_degree_variance", _NUMBER, "mean of random masks of as many live weights"),
+        Column("live_unit_degree_mean", _NUMBER, "spins a live unit"),
+        Column("live_unit_degree_variance", _NUMBER, "over the live units alone"),
+        Column(
+            "expected_live_unit_degree_variance",
+            _NUMBER,
+            "mean of random masks of as many live weights on as many units, none dead; to 1 / live_units",
+        ),
+        Column("spin_degree_mean", _NUMBER, "units a spin"),
+        Column("spin_degree_variance", _NUMBER, "over all spins"),
+        Column("expected_spin_degree_variance", _NUMBER, "mean of random masks of as many live weights"),
+        Column("units_with_pairs", _INT, "units of two spins or more, over which distances are averaged"),
+        Column(
+            "pair_distance",
+            _NUMBER,
+            "a unit's mean distance over its pairs of spins, in lattice spacings; null where the lattice is unknown",
+        ),
+        Column("expected_pair_distance", _NUMBER, "of spins anywhere: the mean over all pairs of sites"),
+        Column("pair_distance_spread", _NUMBER, "standard deviation of pair_distance for spins anywhere"),
+        Column(
+            "weighted_pair_distance",
+            _NUMBER,
+            "mean distance of two live weights at different spins, of one unit or not",
+        ),
+        Column("range", _NUMBER, "a unit's largest distance, averaged"),
+        Column(
+            "expected_range", _NUMBER, "of spins anywhere, by enumeration; null where there are too many sets"
+        ),
+    ),
+)
+
 TABLES = {table.name: table for table in (RUNS, STATES, STEPS, WEIGHTS, REFERENCES, ATTEMPTS)}
 
 

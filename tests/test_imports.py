@@ -24,6 +24,7 @@ PLAIN_NQS = (
     "nqs.hamiltonians",
     "nqs.identity",
     "nqs.layouts",
+    "nqs.masks",
     "nqs.moves",
     "nqs.own_code",
     "nqs.pruning",

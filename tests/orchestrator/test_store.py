@@ -1,5 +1,6 @@
 """A study is read from its files alone: what is committed counts, what is damaged is named."""
 
+import math
 import os
 import re
 import shutil
@@ -10,7 +11,7 @@ import pytest
 
 from nqs import identity
 from orchestrator import store
-from orchestrator.export import export_study
+from orchestrator.export import export_study, mask_statistics
 from orchestrator.plan import Tickets
 from orchestrator.run_directory import RunDirectory, StudyError
 from orchestrator.store import JOINED_RUNS, JOINED_STATES, read_study
@@ -242,11 +243,71 @@ def test_every_column_of_the_export_is_described_in_its_footer_and_in_the_dictio
 
     export_study(read_study(finished), tmp_path / "export")
     dictionary = (tmp_path / "export" / "DATA.md").read_text()
-    for name in TABLES:
+    for name in (*TABLES, "masks"):
         for field in pq.read_schema(tmp_path / "export" / f"{name}.parquet"):
             description = field.metadata[b"description"].decode().replace("|", "∣")
             line = f"^\\| {field.name} \\| .* \\| {re.escape(description)} \\|$"
             assert re.search(line, dictionary, re.MULTILINE), field.name
+
+
+def test_an_export_has_a_row_of_masks_for_every_layer_of_weights(finished, tmp_path):
+    study = read_study(finished)
+    export_study(study, tmp_path / "export")
+    found = pl.read_parquet(tmp_path / "export" / "masks.parquet")
+    weights = pl.read_parquet(tmp_path / "export" / "weights.parquet")
+    key = ["run_id", "level", "layer"]
+    assert found.select(key).equals(weights.select(key)) and found.height == 12
+    # 2 × 2 sites open, 16 units: of the six pairs four are neighbours and two are across.
+    expected_pair = (4 + 2 * math.sqrt(2)) / 6
+    for row, layer in zip(found.iter_rows(named=True), weights.iter_rows(named=True), strict=True):
+        units = [{i // 16 for i in layer["indices"] if i % 16 == unit} for unit in range(16)]
+        degrees = [len(spins) for spins in units]
+        assert (row["live_weights"], row["units"]) == (len(layer["indices"]), 16)
+        assert (row["live_units"], row["dead_units"]) == (16 - degrees.count(0), degrees.count(0))
+        assert row["unit_degree_mean"] == row["live_weights"] / 16 == row["spin_degree_mean"] / 4
+        assert math.isclose(row["unit_degree_variance"], np.var(degrees), abs_tol=1e-12)
+        assert math.isclose(row["expected_pair_distance"], expected_pair, rel_tol=1e-12)
+        largest = [math.sqrt(2) if {0, 3} <= s or {1, 2} <= s else 1 for s in units if len(s) > 1]
+        assert row["units_with_pairs"] == len(largest)
+        assert math.isclose(row["range"], np.mean(largest), rel_tol=1e-12)
+    # Random masks have more dead units the more is pruned; none of the dense ones.
+    dense = found.filter(pl.col("live_weights") == 64)
+    assert dense["expected_dead_units"].to_list() == [0, 0]
+    assert (found.filter(pl.col("live_weights") < 64)["expected_dead_units"] > 0).all()
+
+
+def test_layers_that_are_not_sites_by_hidden_units_have_their_live_weights_and_nulls():
+    layers = [("hidden", [4, 3]), ("hidden", [3, 4]), ("kernel", [2, 2, 1, 4]), ("second", [4, 3])]
+    weights = pl.DataFrame(
+        [
+            {
+                "run_id": "t0",
+                "level": 1,
+                "layer": layer,
+                "shape": shape,
+                "indices": [0, 3, 4],
+                "values": [1.0, -2.0, 0.0],
+            }
+            for layer, shape in layers
+        ]
+    )
+    runs = pl.DataFrame(
+        {"run_id": ["t0"], "hamiltonian": ["pauli"], "sites": [4], "side": [2], "boundary": ["open"]}
+    )
+    found = mask_statistics(weights, runs)
+    assert found["live_weights"].to_list() == [2] * 4
+    assert found["dead_units"].to_list() == [2, None, None, None]
+    assert found["spin_degree_mean"].null_count() == 3
+    # Four sites of linear size 2 in an order that nobody knows: degrees, and no distances.
+    assert found["pair_distance"].null_count() == found["expected_pair_distance"].null_count() == 4
+    chain = mask_statistics(weights, runs.with_columns(side=pl.lit(4)))
+    assert chain["expected_pair_distance"].to_list() == [10 / 6, None, None, None]
+    assert (chain["pair_distance"][0], chain["units_with_pairs"][0]) == (1, 1)
+    # No unit has a pair: an average over none is a null, not a NaN.
+    single = weights.head(1).with_columns(indices=pl.lit([0, 1, 2]))
+    (row,) = mask_statistics(single, runs.with_columns(side=pl.lit(4))).iter_rows(named=True)
+    assert (row["units_with_pairs"], row["pair_distance"], row["range"]) == (0, None, None)
+    assert mask_statistics(weights, runs.clear())["live_weights"].to_list() == [2] * 4
 
 
 def test_an_export_replaces_an_export_of_the_same_study_and_nothing_else(finished, tmp_path):
