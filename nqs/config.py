@@ -578,7 +578,9 @@ class ReferenceJob(Config):
     hamiltonian: Hamiltonian
     method: Literal["ed", "exact", "dmrg"] = "ed"
     parity: Parity = Field(default="even", description="sector of the flip of all spins")
-    levels: int = Field(default=1, ge=1, le=len(BOND_DIMENSIONS), description="DMRG: bond dimensions in series")
+    levels: int = Field(
+        default=1, ge=1, le=len(BOND_DIMENSIONS), description="DMRG: bond dimensions in series"
+    )
 
     @model_validator(mode="after")
     def _can_be_had(self):

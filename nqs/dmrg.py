@@ -17,6 +17,7 @@ import time
 from importlib.metadata import version
 from importlib.util import find_spec
 from io import BytesIO
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -223,7 +224,7 @@ def _allowed_entries(charges: list[np.ndarray]) -> list[np.ndarray]:
     spin = _physical_charges()
     return [
         (left[:, None, None] + spin[None, :, None] + right[None, None, :]) % 2 == 0
-        for left, right in zip(charges[:-1], charges[1:], strict=True)
+        for left, right in pairwise(charges)
     ]
 
 
@@ -253,7 +254,9 @@ def sweep(
     psi = engine.psi
     psi.norm = 1.0
     energy = float(model.H_MPO.expectation_value(psi).real)
-    return from_tenpy(psi), SweepInfo(energy, float(sum(error.eps for error in engine.update_stats["err"])) / 2)
+    return from_tenpy(psi), SweepInfo(
+        energy, float(sum(error.eps for error in engine.update_stats["err"])) / 2
+    )
 
 
 def mixer_amplitude(sweeps: int) -> float:
@@ -324,9 +327,7 @@ def advance(task: ReferenceTask, seconds: float) -> ReferenceOutcome:
 
 def _require_tenpy() -> None:
     if find_spec("tenpy") is None:
-        raise ImportError(
-            "DMRG needs physics-tenpy, an optional extra: pip install 'pruned-nqs[references]'"
-        )
+        raise ImportError("DMRG needs physics-tenpy, an optional extra: pip install 'pruned-nqs[references]'")
 
 
 def _resume(task: ReferenceTask) -> tuple[Progress, bool]:
