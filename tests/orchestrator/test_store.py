@@ -221,13 +221,13 @@ def test_a_series_is_extrapolated_and_serves_as_the_reference_with_its_error(cop
     study = with_references(copy, reference_rows(energies))
     extrapolated = study.references.filter(pl.col("bond_dimension").is_null()).row(0, named=True)
     assert extrapolated["energy"] == pytest.approx(-15.0)
-    assert extrapolated["energy_error"] == pytest.approx(0.125)
+    assert extrapolated["energy_error"] == pytest.approx(0.25)
     assert extrapolated["seconds"] == 6.0
     states = study.states
     assert set(states["reference_method"]) == {"dmrg"}
     np.testing.assert_allclose(states["reference_energy"], -15.0)
-    # The network's error is 0.1 and the reference's 0.125.
-    np.testing.assert_allclose(states["relative_error_error"], np.hypot(0.1, 0.125) / 15)
+    # The network's error is 0.1 and the reference's 0.25.
+    np.testing.assert_allclose(states["relative_error_error"], np.hypot(0.1, 0.25) / 15)
 
 
 def test_two_bond_dimensions_are_no_reference(copy):
