@@ -45,7 +45,8 @@ def test_exact_rows_on_small_lattices_are_made_anew():
 
 
 @pytest.mark.skipif(
-    importlib.util.find_spec("tenpy") is None, reason="physics-tenpy, the extra `references`, is not installed"
+    importlib.util.find_spec("tenpy") is None,
+    reason="physics-tenpy, the extra `references`, is not installed",
 )
 @pytest.mark.filterwarnings("ignore")
 def test_ten_by_ten_at_the_critical_field_is_made_anew_at_the_lowest_bond_dimension():
