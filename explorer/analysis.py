@@ -464,6 +464,19 @@ def sides_without_reference(states: pl.DataFrame) -> list[int]:
     return missing["side"].unique().sort().to_list()
 
 
+def below_reference(states: pl.DataFrame) -> pl.DataFrame:
+    """Networks whose energy lies significantly below their reference; empty where an older export does not say.
+
+    Returns:
+        run_id, level, hamiltonian, side, field, energy, energy_error, reference_energy, reference_energy_error,
+        reference_method.
+    """
+    return states.filter("below_reference").select(
+        *("run_id", "level", "hamiltonian", "side", "field", "energy", "energy_error"),
+        *("reference_energy", "reference_energy_error", "reference_method"),
+    )
+
+
 def status_counts(runs: pl.DataFrame) -> pl.DataFrame:
     """How many runs of each kind have each status: kind, status, runs."""
     return runs.group_by("kind", "status").agg(runs=pl.len().cast(pl.Int64)).sort("kind", "status")

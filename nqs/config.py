@@ -23,6 +23,9 @@ FULL_SUMMATION_SITES = 18
 EXACT_DIAGONALIZATION_SITES = 25
 # What a user brings: "module:function".
 _FUNCTION_NAME = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
+# The bond dimensions of a DMRG series, each from the state of the one before; steps of about √2 near the
+# end make the extrapolation a short one.
+BOND_DIMENSIONS = (32, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 
 
 class Config(BaseModel):
@@ -388,6 +391,8 @@ def _is_method(name: str) -> str:
 # One of METHODS, or a criterion of the user's with rewinding, "module:function": docs/pruning_criteria.md.
 Method = Annotated[str, AfterValidator(_is_method)]
 Variant = Literal["init_imp", "rand_imp", "init_rand"]
+# Eigenvalue of the flip of all spins; a ground state without a field along z is even.
+Parity = Literal["even", "odd"]
 
 
 class DenseRun(Config):
@@ -601,14 +606,29 @@ def reference_method(hamiltonian: Hamiltonian) -> tuple[str, float]:
 
 
 class ReferenceJob(Config):
-    """A reference energy computed exactly, a job of the sweep like any other."""
+    """A reference energy, a job of the sweep like any other: computed exactly, or by DMRG.
+
+    A DMRG series has a level for each bond dimension of BOND_DIMENSIONS; more levels extend the same job.
+    """
+
+    later_fields: ClassVar[frozenset[str]] = frozenset({"parity"})
+    not_identity: ClassVar[frozenset[str]] = frozenset({"levels"})
 
     kind: Literal["reference"] = "reference"
     hamiltonian: Hamiltonian
-    method: Literal["ed", "exact"] = "ed"
+    method: Literal["ed", "exact", "dmrg"] = "ed"
+    parity: Parity = Field(default="even", description="sector of the flip of all spins")
+    levels: int = Field(
+        default=1, ge=1, le=len(BOND_DIMENSIONS), description="DMRG: bond dimensions in series"
+    )
 
     @model_validator(mode="after")
     def _can_be_had(self):
+        has_sectors = isinstance(self.hamiltonian, TransverseFieldIsing)
+        if not has_sectors and (self.method == "dmrg" or self.parity == "odd"):
+            raise ValueError(f"DMRG and odd parity are for the Ising model, not {self.hamiltonian.label}")
+        if self.method == "dmrg":
+            return self
         method, most = reference_method(self.hamiltonian)
         if self.method != method:
             raise ValueError(f"reference by {self.method!r}; that of {self.hamiltonian.label} is {method!r}")
@@ -616,11 +636,25 @@ class ReferenceJob(Config):
             raise ValueError(
                 f"exact diagonalisation of {self.hamiltonian.sites} sites; at most {most} are possible"
             )
+        if self.levels > 1:
+            raise ValueError(f"levels is {self.levels}; a reference by {self.method!r} has 1")
         return self
 
     @property
     def run_id(self) -> str:
         return run_id_of("e", self.identity())
+
+    @property
+    def first_level(self) -> int:
+        return 0
+
+    @property
+    def last_level(self) -> int:
+        return self.levels - 1
+
+    def bond_dimension(self, level: int) -> int | None:
+        """The bond dimension of a level; None where there is none."""
+        return BOND_DIMENSIONS[level] if self.method == "dmrg" else None
 
 
 Run = Annotated[DenseRun | TrajectoryRun | TicketRun, Field(discriminator="kind")]

@@ -6,11 +6,12 @@ starts from, the last checkpoint), so any slot can take any task, and a slot kee
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from nqs.config import Measurement, Run
+from nqs.config import Measurement, ReferenceJob, Run
 
 
 @dataclass(frozen=True)
@@ -86,3 +87,42 @@ class Outcome:
     state: dict | None = None
     steps_rows: dict[str, np.ndarray] = field(default_factory=dict)
     weights: NetworkWeights | None = None
+
+
+@dataclass(frozen=True)
+class ReferenceTask:
+    """Carry a reference energy on through `level`, from `checkpoint` or from the level's start.
+
+    Attributes:
+        job: what is computed.
+        level: of a DMRG series, its bond dimension's place; else 0.
+        checkpoint: bytes of the last `ReferenceOutcome.checkpoint` of this job, also when that closed the
+            level before. None: the level starts from a product state.
+    """
+
+    job: ReferenceJob
+    level: int = 0
+    checkpoint: bytes | None = None
+
+
+@dataclass(frozen=True)
+class ReferenceOutcome:
+    """Where a reference energy stands after a stretch of work.
+
+    Attributes:
+        step: sweeps done of this level.
+        energy: of the last sweep, total, units of J.
+        energy_error: NaN before the row is there.
+        checkpoint: opaque bytes from which a later task goes on, bit for bit; None where there is nothing to keep.
+        row: of the table `references`; None before the level has converged.
+    """
+
+    step: int
+    energy: float
+    energy_error: float = math.nan
+    checkpoint: bytes | None = None
+    row: dict | None = None
+
+    @property
+    def finished(self) -> bool:
+        return self.row is not None

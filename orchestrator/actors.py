@@ -16,9 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from nqs.config import Hamiltonian, ReferenceJob
 from nqs.pruning import criterion_of
-from nqs.tasks import Outcome, Task
+from nqs.tasks import Outcome, ReferenceOutcome, ReferenceTask, Task
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -60,8 +59,8 @@ class Failure(NamedTuple):
 
 
 # What a slot is given at once: a batch's tasks, or one reference energy; and what comes back for each.
-Tasks = Sequence[Task | ReferenceJob]
-Results = list[Outcome | dict | Failure]
+Tasks = Sequence[Task | ReferenceTask]
+Results = list[Outcome | ReferenceOutcome | Failure]
 
 
 class ExecutorError(RuntimeError):
@@ -72,7 +71,7 @@ class Engine(NamedTuple):
     """The training that workers call."""
 
     advance_batch: Callable[[Sequence[Task], float], list[Outcome]]
-    reference_energy: Callable[[Hamiltonian], dict]
+    advance_reference: Callable[[ReferenceTask, float], ReferenceOutcome]
     memory_bytes: Callable[[], int | None]
 
 
@@ -82,10 +81,10 @@ def _advance_batch(tasks: Sequence[Task], seconds: float) -> list[Outcome]:
     return advance_batch(tasks, seconds)
 
 
-def _reference_energy(hamiltonian: Hamiltonian) -> dict:
-    from nqs.exact_diagonalization import reference_energy
+def _advance_reference(task: ReferenceTask, seconds: float) -> ReferenceOutcome:
+    from nqs.references import advance_reference
 
-    return reference_energy(hamiltonian)
+    return advance_reference(task, seconds)
 
 
 def _memory_bytes() -> int | None:
@@ -94,7 +93,7 @@ def _memory_bytes() -> int | None:
     return memory_bytes()
 
 
-ENGINE = Engine(_advance_batch, _reference_energy, _memory_bytes)
+ENGINE = Engine(_advance_batch, _advance_reference, _memory_bytes)
 
 
 class Worker:
@@ -115,13 +114,13 @@ class Worker:
         self._engine = engine
 
     def work_batch(self, tasks: Tasks, seconds: float) -> Results:
-        """A stretch of a batch's trainings, or a reference energy's row; results in the order of the tasks.
+        """A stretch of a batch's trainings, or of a reference energy; results in the order of the tasks.
 
         A bug is the failure of every member: which of them it came from cannot be told.
         """
         try:
-            if isinstance(tasks[0], ReferenceJob):
-                return [self._engine.reference_energy(task.hamiltonian) for task in tasks]
+            if isinstance(tasks[0], ReferenceTask):
+                return [self._engine.advance_reference(task, seconds) for task in tasks]
             return self._engine.advance_batch(tasks, seconds)
         except Exception as error:  # noqa: BLE001 (a task's bug ends its run, not the study)
             return [_failure(error)] * len(tasks)

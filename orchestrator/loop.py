@@ -15,9 +15,9 @@ from typing import Protocol
 import numpy as np
 import polars as pl
 
-from nqs.config import DenseRun, ReferenceJob, TicketRun, TrajectoryRun
+from nqs.config import DenseRun, ReferenceJob, TicketRun
 from nqs.identity import NUMERICS_VERSION
-from nqs.tasks import Outcome, Task
+from nqs.tasks import Outcome, ReferenceOutcome, ReferenceTask, Task
 from orchestrator.actors import Failure, Results, Slot, Tasks
 from orchestrator.batches import Batch
 from orchestrator.costs import CostModel
@@ -31,6 +31,8 @@ from orchestrator.tables import ATTEMPTS, REFERENCES, RUNS, STATES, STEPS, WEIGH
 
 # A kill loses at most this much of each slot's work; a stretch costs a checkpoint and a message.
 STRETCH_SECONDS = 5.0
+# What a level does without the checkpoint before it.
+_FRESH_START = {"trajectory": "with fresh chains", "reference": "from a product state"}
 # How long a signal may go unnoticed.
 _WAIT_SECONDS = 0.5
 
@@ -54,7 +56,7 @@ class _Work:
     """What a slot is doing for one member of its batch."""
 
     unit: Unit
-    task: Task | ReferenceJob
+    task: Task | ReferenceTask
 
 
 class Loop:
@@ -125,9 +127,11 @@ class Loop:
     def _start(self, slot: Slot, unit: Unit) -> _Work:
         job = self._plan.jobs[unit.run_id]
         self._progress.started(slot, unit, job)
-        return _Work(unit, job if isinstance(job, ReferenceJob) else self._task(unit, job))
+        return _Work(unit, self._task(unit, job))
 
-    def _task(self, unit: Unit, job: Job) -> Task:
+    def _task(self, unit: Unit, job: Job) -> Task | ReferenceTask:
+        if isinstance(job, ReferenceJob):
+            return ReferenceTask(job, unit.level, self._checkpoint(unit, job))
         task = Task(job, unit.level, self._plan.measurement, checkpoint=self._checkpoint(unit, job))
         if isinstance(job, DenseRun):
             return task
@@ -141,8 +145,8 @@ class Loop:
         """The newest whole checkpoint of the level, else the one that closed the level before."""
         own = [found for found in self._directory.checkpoints_of(unit.run_id) if found.level == unit.level]
         contents = self._first_whole(own)
-        if contents is None and isinstance(job, TrajectoryRun):
-            before = prerequisite(unit, job)
+        before = prerequisite(unit, job)
+        if contents is None and before is not None and not isinstance(job, TicketRun):
             closing = [
                 found
                 for found in self._directory.checkpoints_of(before.run_id)
@@ -152,7 +156,7 @@ class Loop:
             if contents is None:
                 self._progress.note(
                     f"{unit.run_id} level {unit.level}: the checkpoint that closed the level before is missing "
-                    "or damaged; the level starts with fresh chains"
+                    f"or damaged; the level starts {_FRESH_START[job.kind]}"
                 )
         return contents
 
@@ -166,15 +170,17 @@ class Loop:
 
     # --- what came back
 
-    def _received(self, slot: Slot, work: _Work, result: Outcome | dict | Failure) -> bool:
+    def _received(self, slot: Slot, work: _Work, result: Outcome | ReferenceOutcome | Failure) -> bool:
         """Record a member's result; whether the slot goes on with the same unit."""
         unit, job = work.unit, self._plan.jobs[work.unit.run_id]
         if isinstance(result, Failure):
             self._record_failure(slot, unit, result)
-        elif isinstance(result, dict):
-            path = self._directory.part(REFERENCES, unit.run_id)
-            self._directory.write_rows(REFERENCES, path, [result], self._plan.sweep)
+        elif isinstance(result, ReferenceOutcome) and result.finished:
+            self._commit_reference(unit, result)
             self._end(unit, "done")
+        elif isinstance(result, ReferenceOutcome):
+            self._go_on(work, result)
+            return True
         elif result.diverged is not None:
             self._record_divergence(unit, job, result)
         elif result.finished:
@@ -182,11 +188,21 @@ class Loop:
             self._costs.observe(unit, job, result.state["wall_seconds"])
             self._end(unit, "done")
         else:
-            self._save_checkpoint(unit, result)
-            self._progress.advanced(unit, result)
-            work.task = replace(work.task, checkpoint=result.checkpoint)
+            self._go_on(work, result)
             return True
         return False
+
+    def _go_on(self, work: _Work, result: Outcome | ReferenceOutcome) -> None:
+        self._save_checkpoint(work.unit, result)
+        self._progress.advanced(work.unit, result)
+        work.task = replace(work.task, checkpoint=result.checkpoint)
+
+    def _commit_reference(self, unit: Unit, outcome: ReferenceOutcome) -> None:
+        """Write a reference energy; its row comes last, and the state that the next bond dimension starts from before."""
+        if outcome.checkpoint is not None:
+            self._directory.write_checkpoint(unit.run_id, unit.level, outcome.step, outcome.checkpoint)
+        self._write(REFERENCES, unit, [outcome.row])
+        self._remove_checkpoints(unit, keep=outcome.step)
 
     def _commit(self, unit: Unit, job: Job, outcome: Outcome) -> None:
         """Write a trained network; its row of `states` comes last and makes the rest count."""
@@ -201,7 +217,7 @@ class Loop:
         self._write(STATES, unit, [key | outcome.state])
         self._remove_checkpoints(unit, keep=None if isinstance(job, TicketRun) else outcome.step)
 
-    def _save_checkpoint(self, unit: Unit, outcome: Outcome) -> None:
+    def _save_checkpoint(self, unit: Unit, outcome: Outcome | ReferenceOutcome) -> None:
         self._directory.write_checkpoint(unit.run_id, unit.level, outcome.step, outcome.checkpoint)
         for older in self._directory.checkpoints_of(unit.run_id):
             # What closed the level before stays until this level is committed.

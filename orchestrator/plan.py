@@ -9,24 +9,28 @@ from __future__ import annotations
 import itertools
 import math
 import traceback
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from nqs.config import (
+    BOND_DIMENSIONS,
     Config,
     DenseRun,
     Hamiltonian,
     Measurement,
     Method,
     Network,
+    Parity,
     PauliTerms,
     ReferenceJob,
     TicketRun,
     Training,
     TrajectoryRun,
+    TransverseFieldIsing,
     Variant,
     reference_method,
 )
@@ -141,6 +145,41 @@ class Sweep(Config):
         return profiles
 
 
+class ReferenceScale(Config):
+    """A named scale of a study of references: what differs from its own fields."""
+
+    sides: tuple[int, ...] | None = Field(
+        default=None, min_length=1, description="every Hamiltonian of the sweep at these sides instead"
+    )
+    hamiltonians: tuple[Hamiltonian, ...] | None = Field(default=None, min_length=1)
+    bond_dimension: Count | None = None
+    odd_bond_dimension: Count | None = None
+
+
+class References(Config):
+    """Reference energies alone: exact where the lattice allows it, and by DMRG where a bond dimension is given."""
+
+    measurement: ClassVar[Measurement] = Measurement()
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", description="names its run directory")
+    hamiltonians: tuple[Hamiltonian, ...] = Field(min_length=1)
+    bond_dimension: Count | None = Field(default=None, description="DMRG of the even sector up to this one")
+    odd_bond_dimension: Count | None = Field(
+        default=None, description="DMRG of the odd sector, for the gap, up to this one; default: none"
+    )
+    profiles: dict[str, ReferenceScale] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _bond_dimensions_are_of_the_series(self):
+        for where, given in (("", self), *((f"profiles[{k!r}].", v) for k, v in self.profiles.items())):
+            for field in ("bond_dimension", "odd_bond_dimension"):
+                found = getattr(given, field)
+                if found is not None and found not in BOND_DIMENSIONS:
+                    known = ", ".join(map(str, BOND_DIMENSIONS))
+                    raise ValueError(f"{where}{field} is {found}; allowed: {known}")
+        return self
+
+
 @dataclass(frozen=True)
 class Plan:
     """All that a sweep asks for at one profile.
@@ -199,7 +238,7 @@ def _job_data(run_id: str, job: Job) -> dict:
     return fields
 
 
-def resolve(sweep: Sweep, profile_name: str) -> Plan:
+def resolve(sweep: Sweep | References, profile_name: str) -> Plan:
     """Every run and reference energy that the sweep asks for at one profile, shared ones once.
 
     Raises:
@@ -211,20 +250,47 @@ def resolve(sweep: Sweep, profile_name: str) -> Plan:
     profile = sweep.profiles[profile_name]
     jobs: dict[str, Job] = {}
     hamiltonians = _hamiltonians(sweep, profile, profile_name)
+    if isinstance(sweep, References):
+        jobs = {job.run_id: job for each in hamiltonians for job in _reference_jobs(sweep, profile, each)}
+        return Plan(sweep.name, profile_name, sweep.measurement, jobs)
     for hamiltonian in hamiltonians:
         for network in profile.networks or sweep.networks:
             for run in _runs(sweep, profile, profile_name, hamiltonian, network, hamiltonians):
                 jobs.setdefault(run.run_id, run)
     if sweep.references:
         for hamiltonian in hamiltonians:
-            method, most_sites = reference_method(hamiltonian)
-            if hamiltonian.sites <= most_sites:
-                job = ReferenceJob(hamiltonian=hamiltonian, method=method)
+            for job in _exact_jobs(hamiltonian, ("even",)):
                 jobs.setdefault(job.run_id, job)
     return Plan(sweep.name, profile_name, profile.measurement or sweep.measurement, jobs)
 
 
-def _hamiltonians(sweep: Sweep, profile: Profile, profile_name: str) -> list[Hamiltonian]:
+def _exact_jobs(hamiltonian: Hamiltonian, parities: Iterable[Parity]) -> list[ReferenceJob]:
+    method, most_sites = reference_method(hamiltonian)
+    if hamiltonian.sites > most_sites:
+        return []
+    return [ReferenceJob(hamiltonian=hamiltonian, method=method, parity=parity) for parity in parities]
+
+
+def _reference_jobs(
+    sweep: References, profile: ReferenceScale, hamiltonian: Hamiltonian
+) -> list[ReferenceJob]:
+    """Exact references of both parities, and DMRG series; the toric code has its exact energy alone."""
+    if not isinstance(hamiltonian, TransverseFieldIsing):
+        return _exact_jobs(hamiltonian, ("even",))
+    jobs = _exact_jobs(hamiltonian, ("even", "odd"))
+    for parity, largest in (
+        ("even", profile.bond_dimension or sweep.bond_dimension),
+        ("odd", profile.odd_bond_dimension or sweep.odd_bond_dimension),
+    ):
+        if largest is not None:
+            levels = BOND_DIMENSIONS.index(largest) + 1
+            jobs.append(ReferenceJob(hamiltonian=hamiltonian, method="dmrg", parity=parity, levels=levels))
+    return jobs
+
+
+def _hamiltonians(
+    sweep: Sweep | References, profile: Profile | ReferenceScale, profile_name: str
+) -> list[Hamiltonian]:
     chosen = profile.hamiltonians or sweep.hamiltonians
     if profile.sides is None:
         return list(dict.fromkeys(chosen))
@@ -362,7 +428,7 @@ def load_plan(path: Path, profile_name: str) -> Plan:
     return Plan(plans[0].sweep, plans[0].profile, plans[0].measurement, jobs)
 
 
-def load_sweep(path: Path) -> tuple[Sweep, ...]:
+def load_sweep(path: Path) -> tuple[Sweep | References, ...]:
     """The `sweep` that a file declares: one, or the parts of a study whose networks are trained differently.
 
     Raises:
@@ -382,7 +448,7 @@ def load_sweep(path: Path) -> tuple[Sweep, ...]:
         raise SweepError(f"{_where(path, error)}: {type(error).__name__}: {first_line}") from None
     sweep = namespace.get("sweep")
     parts = tuple(sweep) if isinstance(sweep, (list, tuple)) else (sweep,)
-    if not parts or not all(isinstance(part, Sweep) for part in parts):
+    if not parts or not all(isinstance(part, (Sweep, References)) for part in parts):
         found = f"`sweep` is a {type(sweep).__name__}" if "sweep" in namespace else "there is no `sweep`"
         raise SweepError(f"{path}: {found}; a sweep file says `sweep = Sweep(...)`, or a list of them")
     for field in ("name", "measurement"):

@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 
 from nqs.config import ReferenceJob, TicketRun, TrajectoryRun
-from nqs.tasks import Outcome
+from nqs.tasks import Outcome, ReferenceOutcome
 from orchestrator.actors import Slot
 from orchestrator.costs import CostModel
 from orchestrator.plan import Job
@@ -59,7 +59,7 @@ class Progress:
     def started(self, slot: Slot, unit: Unit, job: Job) -> None:
         self._running[unit] = _Running(slot, unit, job)
 
-    def advanced(self, unit: Unit, outcome: Outcome) -> None:
+    def advanced(self, unit: Unit, outcome: Outcome | ReferenceOutcome) -> None:
         running = self._running[unit]
         running.step, running.energy, running.energy_error = (
             outcome.step,
@@ -123,11 +123,16 @@ class Progress:
 
 def _standing(running: _Running) -> tuple[str, str, str]:
     """Level, step and energy of a running unit, as text."""
+    energy = "" if math.isnan(running.energy) else _with_error(running.energy, running.energy_error)
     if isinstance(running.job, ReferenceJob):
-        return "", "", ""
+        bond_dimension = running.job.bond_dimension(running.unit.level)
+        return ("", "", "") if bond_dimension is None else (f"χ {bond_dimension}", str(running.step), energy)
     steps = running.job.steps_at(running.unit.level)
-    energy = "" if math.isnan(running.energy) else f"{running.energy:.6g} ± {running.energy_error:.1g}"
     return f"{running.unit.level}/{running.job.last_level}", f"{running.step}/{steps}", energy
+
+
+def _with_error(value: float, error: float) -> str:
+    return f"{value:.6g}" if math.isnan(error) else f"{value:.6g} ± {error:.1g}"
 
 
 def _name(batch: list[_Running]) -> str:
@@ -144,7 +149,8 @@ def _short(batch: list[_Running]) -> str:
 def describe(job: Job) -> str:
     """A run in a few words; #0.1 is the ticket's replicate 1 on the trajectory's replicate 0."""
     if isinstance(job, ReferenceJob):
-        return f"reference {job.hamiltonian.label}"
+        how = {"exact": "", "ed": "", "dmrg": " DMRG"}[job.method] + (" odd" if job.parity == "odd" else "")
+        return f"reference {job.hamiltonian.label}{how}"
     label = job.dense.hamiltonian.label
     if isinstance(job, TicketRun):
         origin = f" under a mask of {job.parent.dense.hamiltonian.label}" if job.trained_at else ""

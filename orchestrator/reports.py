@@ -13,10 +13,11 @@ from orchestrator.costs import CostModel
 from orchestrator.plan import Plan
 from orchestrator.progress import describe, duration
 from orchestrator.run_directory import RunDirectory
-from orchestrator.schedule import Rehearsal, Schedule, Unit, rehearse, run_states
-from orchestrator.store import Study, committed_units
+from orchestrator.schedule import Rehearsal, Schedule, rehearse, run_states, units_of
+from orchestrator.store import Study, committed_units, trusted_references
 
 STATUSES = ("waiting", "ready", "running", "done", "diverged", "failed", "blocked", "stale")
+BELOW_REFERENCE = ("run_id", "level", "energy", "energy_error", "reference_energy", "reference_method")
 
 
 # --- --plan
@@ -39,6 +40,8 @@ def print_plan(
         table.add_row(str(order), run_id, *_plan_row(plan, study, run_id, units))
     console.print(table)
     console.print(_plan_totals(plan, costs, played, by_run, slots), highlight=False)
+    if out_of_reach := _out_of_reach(plan, study):
+        console.print(missing_references_sentence(out_of_reach), highlight=False, soft_wrap=True)
 
 
 def _plan_row(plan: Plan, study: Study, run_id: str, units: list[Rehearsal]) -> tuple[str, ...]:
@@ -46,7 +49,9 @@ def _plan_row(plan: Plan, study: Study, run_id: str, units: list[Rehearsal]) -> 
     first, last = units[0].unit.level, units[-1].unit.level
     takes, starts = sum(unit.seconds for unit in units), units[0].start
     if isinstance(job, ReferenceJob):
-        return describe(job), "", "", "no reference energy yet", duration(starts), duration(takes)
+        bond_dimension = job.bond_dimension(last)
+        levels = "" if bond_dimension is None else f"χ ≤ {bond_dimension}"
+        return describe(job), levels, "", "no reference energy yet", duration(starts), duration(takes)
     levels = str(first) if first == last else f"{first}–{last}"
     steps = sum(job.steps_at(unit.unit.level) for unit in units)
     return describe(job), levels, str(steps), _why(study, run_id, first), duration(starts), duration(takes)
@@ -96,7 +101,8 @@ def status_data(plan: Plan, study: Study, schedule: Schedule, costs: CostModel) 
         "counts": _counts(study),
         "references": _references(plan, study),
         "remaining_seconds": sum(remaining.values()),
-        "estimate": costs.source(trainings[0]),
+        "below_reference": study.states.filter("below_reference").select(BELOW_REFERENCE).to_dicts(),
+        "estimate": costs.source(trainings[0]) if trainings else "default rates",
         "problems": study.problems,
         "runs": [
             run | {"remaining_seconds": remaining.get(run["run_id"], 0.0)}
@@ -120,10 +126,42 @@ def _counts(study: Study) -> dict[str, int]:
     return {status: counts[status] for status in STATUSES}
 
 
-def _references(plan: Plan, study: Study) -> dict[str, int]:
-    wanted = [run_id for run_id, job in plan.jobs.items() if isinstance(job, ReferenceJob)]
+def _references(plan: Plan, study: Study) -> dict[str, int | list[str]]:
+    wanted = [
+        unit
+        for run_id, job in plan.jobs.items()
+        if isinstance(job, ReferenceJob)
+        for unit in units_of(run_id, job)
+    ]
     known = committed_units(plan, study.states, study.references)
-    return {"known": sum(Unit(run_id, 0) in known for run_id in wanted), "wanted": len(wanted)}
+    return {
+        "known": sum(unit in known for unit in wanted),
+        "wanted": len(wanted),
+        "out_of_reach": _out_of_reach(plan, study),
+    }
+
+
+def _out_of_reach(plan: Plan, study: Study) -> list[str]:
+    """Hamiltonians of runs that neither a job of the plan nor a known reference will give an energy."""
+    known = set(
+        trusted_references(study.references).select("hamiltonian", "hamiltonian_parameters").iter_rows()
+    )
+    jobs = plan.jobs.values()
+    computed = {job.hamiltonian for job in jobs if isinstance(job, ReferenceJob)}
+    trained = dict.fromkeys(job.dense.hamiltonian for job in jobs if not isinstance(job, ReferenceJob))
+    return [
+        hamiltonian.label
+        for hamiltonian in trained
+        if hamiltonian not in computed and (hamiltonian.kind, hamiltonian.parameters_json) not in known
+    ]
+
+
+def missing_references_sentence(labels: list[str]) -> str:
+    """What is said where a lattice is too large for exact diagonalisation and has no reference."""
+    return (
+        f"no reference energy for {', '.join(labels)}: too large to diagonalise, and not in "
+        "data/references.parquet; add it to sweeps/references.py, which computes it by DMRG"
+    )
 
 
 def print_status(console: Console, status: dict) -> None:
@@ -154,6 +192,12 @@ def print_status(console: Console, status: dict) -> None:
     console.print(table)
     references = status["references"]
     console.print(f"reference energies: {references['known']} of {references['wanted']}", highlight=False)
+    if references["out_of_reach"]:
+        console.print(
+            missing_references_sentence(references["out_of_reach"]), highlight=False, soft_wrap=True
+        )
+    for state in status["below_reference"]:
+        console.print(_below_sentence(state), highlight=False, soft_wrap=True)
     console.print(
         f"times from {status['estimate'].replace('measured', 'measured times')}, on one slot", highlight=False
     )
@@ -166,6 +210,15 @@ def print_status(console: Console, status: dict) -> None:
     )
 
 
+def _below_sentence(state: dict) -> str:
+    """Why an energy below its reference is suspect: no variational energy can lie there."""
+    difference = state["reference_energy"] - state["energy"]
+    return (
+        f"below its reference: {state['run_id']} level {state['level']}: energy {state['energy']:.10g} lies "
+        f"{difference:.2g} below {state['reference_energy']:.10g} ({state['reference_method']}), more than 5 errors"
+    )
+
+
 # --- the end of a run
 
 
@@ -175,6 +228,8 @@ def print_summary(console: Console, study: Study, schedule: Schedule, seconds: f
     console.print(
         f"{study.sweep}, profile {study.profile}: {counts} (in {duration(seconds)})", highlight=False
     )
+    for state in study.states.filter("below_reference").iter_rows(named=True):
+        console.print(_below_sentence(state), highlight=False, soft_wrap=True)
     for run in study.runs.filter(pl.col("status").is_in(["diverged", "failed"])).iter_rows(named=True):
         blocked = study.runs.filter(blocked_by=run["run_id"]).height
         also = f"; blocks {blocked} runs" if blocked else ""

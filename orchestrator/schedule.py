@@ -1,6 +1,7 @@
 """What can run now, and what first: state in, decisions out, without ray and without a clock.
 
-A unit is one level of a trajectory, a dense pre-training, a ticket or a reference energy. What a slot takes
+A unit is one level of a trajectory, a dense pre-training, a ticket, or a reference energy at one bond
+dimension. What a slot takes
 is a batch of them: the same level of runs that are trained together, mostly of one run alone.
 """
 
@@ -17,7 +18,7 @@ from orchestrator.plan import Job, Plan
 
 
 class Unit(NamedTuple):
-    """A run's level; a reference energy's level is 0."""
+    """A run's level; of a DMRG series the bond dimension's place, of an exact reference energy 0."""
 
     run_id: str
     level: int
@@ -28,14 +29,14 @@ State = Literal["waiting", "ready", "running", "done", "diverged", "failed", "bl
 
 def units_of(run_id: str, job: Job) -> list[Unit]:
     """The units of one run, in series."""
-    if isinstance(job, ReferenceJob):
-        return [Unit(run_id, 0)]
     return [Unit(run_id, level) for level in range(job.first_level, job.last_level + 1)]
 
 
 def prerequisite(unit: Unit, job: Job) -> Unit | None:
     """The one unit that must be committed before this one starts."""
-    if isinstance(job, (DenseRun, ReferenceJob)):
+    if isinstance(job, ReferenceJob):
+        return Unit(unit.run_id, unit.level - 1) if unit.level else None
+    if isinstance(job, DenseRun):
         return None
     if isinstance(job, TicketRun):
         return Unit(job.parent_run_id, unit.level)

@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from nqs import extrapolation
 from nqs.config import ReferenceJob
 from nqs.identity import NUMERICS_VERSION
 from nqs.tasks import LiveWeights, NetworkWeights
@@ -39,6 +40,10 @@ from orchestrator.tables import (
 REPOSITORY_REFERENCES = Path(__file__).resolve().parent.parent / "data" / "references.parquet"
 # Where several are known, the one that is trusted most.
 _REFERENCE_METHODS = ("exact", "ed", "dmrg")
+# Standard errors by which an energy must lie below its reference to be flagged: a large study has thousands.
+_SIGNIFICANT = 5.0
+# Sums over all configurations have no error but rounding, relatively.
+_ROUNDING = 1e-11
 # A task whose slot was lost is tried this many times in one start.
 MOST_ATTEMPTS = 3
 
@@ -67,6 +72,9 @@ STATE_COLUMNS = (
     Column("relative_error_error", _NUMBER, "one standard error"),
     Column("error_per_spin", _NUMBER, "(E − E0) / N, signed, units of J"),
     Column("error_per_spin_error", _NUMBER, "one standard error"),
+    Column(
+        "below_reference", pa.bool_(), "the energy lies below the reference by more than 5 of their errors"
+    ),
 )
 
 _RUN_COLUMNS_OF_STATES = tuple(column for column in RUN_FIELDS if column.name not in ("run_id", "level"))
@@ -157,7 +165,7 @@ def read_study(path: Path | str, plan: Plan | None = None) -> Study:
     # `runs` after `states`: a run that ends in between is then not finished in either.
     states = _unique(STATES, _read_table(directory, STATES, problems))
     runs = _counting_runs(_read_table(directory, RUNS, problems), states)
-    references = _unique(REFERENCES, _read_table(directory, REFERENCES, problems))
+    references = _read_table(directory, REFERENCES, problems)
     attempts = _unique(ATTEMPTS, _read_table(directory, ATTEMPTS, problems)).sort("at", "attempt")
     problems += _damaged_parts(directory, STEPS) + _damaged_parts(directory, WEIGHTS)
     problems += _missing_weights(directory, states)
@@ -210,7 +218,8 @@ def _read_files(
     except (pl.exceptions.PolarsError, OSError):
         return _read_one_by_one(table, files, schema, problems)
     # A file without a key column is not one of ours, though its missing columns read as nulls.
-    foreign = frame.select(pl.any_horizontal(pl.col(table.key).is_null()).any()).item()
+    certain = [name for name in table.key if name not in (*table.nullable_key, *table.later_key)]
+    foreign = frame.select(pl.any_horizontal(pl.col(certain).is_null()).any()).item()
     return _read_one_by_one(table, files, schema, problems) if foreign else frame
 
 
@@ -231,7 +240,7 @@ def _read_one_by_one(table: Table, files: list[Path], schema: pl.Schema, problem
     for path in files:
         try:
             found = pl.read_parquet_schema(path)
-            missing = [name for name in table.key if name not in found]
+            missing = [name for name in table.key if name not in (*found, *table.later_key)]
             if missing:
                 problems.append(
                     f"{path} is not a file of the table {table.name}: it has no column {missing[0]!r}"
@@ -397,12 +406,17 @@ def _with_clusters(runs: pl.DataFrame) -> pl.DataFrame:
 def committed_units(plan: Plan, states: pl.DataFrame, references: pl.DataFrame) -> set[Unit]:
     """Units whose result is in the tables."""
     done = {Unit(run_id, level) for run_id, level in states.select("run_id", "level").iter_rows()}
-    known = set(references.select("hamiltonian", "hamiltonian_parameters", "method").iter_rows())
+    known = set(references.select(REFERENCES.key).iter_rows())
     for run_id, job in plan.jobs.items():
         if isinstance(job, ReferenceJob):
-            key = (job.hamiltonian.kind, job.hamiltonian.parameters_json, job.method)
-            done |= {Unit(run_id, 0)} if key in known else set()
+            done |= {unit for unit in units_of(run_id, job) if _reference_key(job, unit.level) in known}
     return done
+
+
+def _reference_key(job: ReferenceJob, level: int) -> tuple:
+    hamiltonian = job.hamiltonian
+    parameters = hamiltonian.parameters_json
+    return hamiltonian.kind, parameters, job.parity, job.method, job.bond_dimension(level)
 
 
 def schedule_of(
@@ -480,13 +494,78 @@ def _with_repository_references(references: pl.DataFrame, problems: list[str]) -
     """The study's own references and the repository's; the most trusted of a Hamiltonian first."""
     if REPOSITORY_REFERENCES.exists():
         shared = _read_files(REFERENCES, [REPOSITORY_REFERENCES], problems)
-        references = pl.concat([references, shared]).unique(
-            list(REFERENCES.key), keep="first", maintain_order=True
-        )
+        references = pl.concat([shared, references])
+    # Before tables of version 3 there were ground states alone.
+    references = _unique(REFERENCES, references.with_columns(pl.col("parity").fill_null("even")))
+    references = with_gaps(with_extrapolations(references))
     order = pl.col("method").replace_strict(
         {method: rank for rank, method in enumerate(_REFERENCE_METHODS)}, default=len(_REFERENCE_METHODS)
     )
-    return references.sort("hamiltonian", "side", "field", order)
+    return references.sort(
+        "hamiltonian", "side", "field", "parity", order, "bond_dimension", nulls_last=False
+    )
+
+
+_SERIES = ["hamiltonian", "hamiltonian_parameters", "parity"]
+
+
+def with_extrapolations(references: pl.DataFrame) -> pl.DataFrame:
+    """References with a row for each DMRG series of at least three bond dimensions, extrapolated anew.
+
+    Computed and not stored by the jobs, so that a series that goes on never has an old one.
+    """
+    single = references.filter((pl.col("method") != "dmrg") | pl.col("bond_dimension").is_not_null())
+    rows = []
+    for _, series in (
+        single.filter(method="dmrg").sort("bond_dimension").group_by(_SERIES, maintain_order=True)
+    ):
+        if series.height < extrapolation.POINTS:
+            continue
+        energy, error = extrapolation.extrapolated_energy(
+            series["truncation_error"].to_list(), series["energy"].to_list()
+        )
+        largest = series.row(-1, named=True)
+        rows.append(
+            largest
+            | {
+                "energy": energy,
+                "energy_error": error,
+                "bond_dimension": None,
+                "truncation_error": None,
+                "seconds": series["seconds"].sum(),
+                "provenance": f"bond dimensions {', '.join(map(str, series['bond_dimension']))}, to zero discarded "
+                f"weight; {largest['provenance']}",
+            }
+        )
+    return pl.concat([single, pl.DataFrame(rows, schema=single.schema)])
+
+
+def with_gaps(references: pl.DataFrame) -> pl.DataFrame:
+    """References whose even rows have the gap to the odd one of the same method and bond dimension."""
+    same = ["hamiltonian", "hamiltonian_parameters", "method", "bond_dimension"]
+    odd = references.filter(parity="odd").select(*same, odd_energy="energy", odd_error="energy_error")
+    even = pl.col("parity") == "even"
+    error = (pl.col("energy_error").pow(2) + pl.col("odd_error").pow(2)).sqrt()
+    return (
+        references.join(odd, on=same, how="left", nulls_equal=True, maintain_order="left")
+        .with_columns(
+            gap=pl.when(even).then(pl.col("odd_energy") - pl.col("energy")),
+            gap_error=pl.when(even).then(error),
+        )
+        .select(references.columns)
+    )
+
+
+def trusted_references(references: pl.DataFrame) -> pl.DataFrame:
+    """The one ground-state energy of each Hamiltonian that runs are compared with; exact before extrapolated.
+
+    One bond dimension alone is none: it lies above the ground state by an unknown amount.
+    """
+    exact = pl.col("method") != "dmrg"
+    extrapolated = pl.col("bond_dimension").is_null()
+    return references.filter((pl.col("parity").fill_null("even") == "even") & (exact | extrapolated)).unique(
+        ["hamiltonian", "hamiltonian_parameters"], keep="first", maintain_order=True
+    )
 
 
 def _joined_states(states: pl.DataFrame, runs: pl.DataFrame, references: pl.DataFrame) -> pl.DataFrame:
@@ -494,7 +573,7 @@ def _joined_states(states: pl.DataFrame, runs: pl.DataFrame, references: pl.Data
         "run_id", *(c.name for c in _RUN_COLUMNS_OF_STATES), *(column.name for column in _CLUSTERS)
     )
     hamiltonian = ["hamiltonian", "hamiltonian_parameters"]
-    best = references.unique(hamiltonian, keep="first", maintain_order=True).select(
+    best = trusted_references(references).select(
         *hamiltonian,
         reference_energy="energy",
         reference_energy_error="energy_error",
@@ -511,6 +590,7 @@ def _joined_states(states: pl.DataFrame, runs: pl.DataFrame, references: pl.Data
             relative_error_error=error / scale,
             error_per_spin=difference / pl.col("sites"),
             error_per_spin_error=error / pl.col("sites"),
+            below_reference=-difference > pl.max_horizontal(_SIGNIFICANT * error, _ROUNDING * scale),
         )
         .select(_schema(JOINED_STATES).names())
         .sort("kind", "side", "run_id", "level")

@@ -25,12 +25,19 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """One table: its columns, and the key by which readers drop duplicates."""
+    """One table: its columns, and the key by which readers drop duplicates.
+
+    Attributes:
+        nullable_key: columns of the key that may be null.
+        later_key: columns of the key that files of older versions lack.
+    """
 
     name: str
     row: str
     key: tuple[str, ...]
     columns: tuple[Column, ...]
+    nullable_key: tuple[str, ...] = ()
+    later_key: tuple[str, ...] = ()
 
     @property
     def schema(self) -> pa.Schema:
@@ -201,21 +208,30 @@ WEIGHTS = Table(
 
 REFERENCES = Table(
     "references",
-    "a reference energy",
-    ("hamiltonian", "hamiltonian_parameters", "method"),
+    "a reference energy: an exact one, a bond dimension of a DMRG series, or what the series extrapolates to",
+    ("hamiltonian", "hamiltonian_parameters", "parity", "method", "bond_dimension"),
     (
         Column("hamiltonian", _TEXT, "tfim, toric_code or pauli"),
         Column("hamiltonian_parameters", _TEXT, "canonical JSON, the key that runs join on"),
         Column("side", _INT, "linear size L"),
         Column("boundary", _TEXT, "open or periodic"),
         Column("field", _NUMBER, "transverse field h in units of J"),
-        Column("energy", _NUMBER, "ground-state energy, total, units of J"),
-        Column("energy_error", _NUMBER, "bound on its error"),
+        Column("parity", _TEXT, "even or odd under the flip of all spins; the ground state is even"),
+        Column("energy", _NUMBER, "lowest energy of this parity, total, units of J"),
+        Column("energy_error", _NUMBER, "bound on its error; null for one bond dimension: it is variational"),
         Column("method", _TEXT, "ed, dmrg or exact"),
-        Column("bond_dimension", _INT, "DMRG only"),
-        Column("truncation_error", _NUMBER, "DMRG only: discarded weight"),
-        Column("provenance", _TEXT, "how it was made: program, versions, seconds"),
+        Column("bond_dimension", _INT, "DMRG at one bond dimension; null where it is extrapolated, or exact"),
+        Column("truncation_error", _NUMBER, "discarded weight of one bond dimension, summed over the bonds"),
+        Column("magnetization_x", _NUMBER, "⟨Σ σx⟩ / N; extrapolated rows have the largest bond dimension's"),
+        Column("magnetization_z_squared", _NUMBER, "⟨(Σ σz / N)²⟩; as magnetization_x"),
+        Column("gap", _NUMBER, "even rows: lowest odd energy less this one, where it is known the same way"),
+        Column("gap_error", _NUMBER, "bound on its error"),
+        Column("seconds", _NUMBER, "time that it took; extrapolated rows: of the whole series"),
+        Column("peak_memory_bytes", _COUNT, "most memory that the process had held by then"),
+        Column("provenance", _TEXT, "how it was made: program, versions"),
     ),
+    nullable_key=("bond_dimension",),
+    later_key=("parity",),
 )
 
 ATTEMPTS = Table(

@@ -3,7 +3,7 @@
 from nqs.config import FeedForward, Training, TransverseFieldIsing
 from orchestrator.plan import Profile, Sweep, Tickets
 
-FIELDS = [1, 2, 3.04438, 4, 6]
+FIELDS = [1, 2, 3.04438, 3.8, 6]
 VARIANTS = ["init_imp", "rand_imp", "init_rand"]
 
 

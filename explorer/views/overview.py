@@ -74,6 +74,15 @@ if not troubled.is_empty():
     st.subheader("Runs that did not end as planned", anchor=False)
     figures.show_table("troubled-runs", troubled)
 
+below = analysis.below_reference(opened.study.states)
+if not below.is_empty():
+    st.subheader("Networks below their reference", anchor=False)
+    st.warning(
+        "These energies lie more than five standard errors below the reference energy, where no variational energy "
+        "can be: the reference or the measurement is wrong. Relative errors of these networks mean nothing."
+    )
+    figures.show_table("below-reference", below)
+
 if not opened.study.runs.is_empty():
     st.subheader("All runs", anchor=False)
     statuses = opened.study.runs["status"].unique().sort().to_list()

@@ -177,6 +177,7 @@ def joined_states(networks: list[Network]) -> pl.DataFrame:
                 "relative_error_error": error / abs(reference),
                 "error_per_spin": deviation / sites,
                 "error_per_spin_error": error / sites,
+                "below_reference": deviation < -5 * error,
             }
         )
     schema = pa.schema([(column.name, column.type) for column in JOINED_STATES])

@@ -268,6 +268,13 @@ def test_settings_that_are_mixed_in_one_figure_are_named_with_their_values():
     assert analysis.what_varied(states.with_columns(learning_rate=half)) == {"learning_rate": [0.004, 0.008]}
 
 
+def test_networks_below_their_reference_are_listed_and_unknown_ones_are_not():
+    states = joined_states(made_up_networks())
+    marks = [True, False, None] + [False] * (states.height - 3)
+    below = analysis.below_reference(states.with_columns(below_reference=pl.Series(marks)))
+    assert below.select("run_id", "level").rows() == states.head(1).select("run_id", "level").rows()
+
+
 def test_sides_without_a_reference_energy_are_named():
     states = states_of()
     assert analysis.sides_without_reference(states) == []

@@ -2,6 +2,7 @@
 
 import pytest
 
+from orchestrator import store
 from orchestrator.actors import Slot, slot_environment
 
 
@@ -9,6 +10,14 @@ from orchestrator.actors import Slot, slot_environment
 def cache_home(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_shared_references(tmp_path_factory):
+    """Tests count the references of their studies; those that travel with the repository are not among them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "REPOSITORY_REFERENCES", tmp_path_factory.mktemp("none") / "references.parquet")
         yield
 
 

@@ -19,10 +19,11 @@ import numpy as np
 
 from nqs.config import DenseRun, Hamiltonian, TicketRun
 from nqs.pruning import survivors
-from nqs.tasks import LiveWeights, Outcome, Task
+from nqs.tasks import LiveWeights, Outcome, ReferenceOutcome, ReferenceTask, Task
 from orchestrator.actors import Engine
 
 STEPS_PER_STRETCH = 3
+SWEEPS_PER_BOND_DIMENSION = 2
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,28 @@ class FakeEngine:
     memory_bytes: int | None = None
 
     def engine(self) -> Engine:
-        return Engine(self.advance_batch, self.reference_energy, lambda: self.memory_bytes)
+        return Engine(self.advance_batch, self.advance_reference, lambda: self.memory_bytes)
+
+    def advance_reference(self, task: ReferenceTask, seconds: float) -> ReferenceOutcome:
+        """A DMRG level takes two sweeps; its energy depends on every sweep since the series' start."""
+        self._die_perhaps()
+        job, level = task.job, task.level
+        row = self.reference_energy(job.hamiltonian) | {"method": job.method, "parity": job.parity}
+        if job.method != "dmrg":
+            return ReferenceOutcome(1, row["energy"], 0.0, row=row)
+        step, x, _ = _start(task)
+        step, x = step + 1, _step(x, job.run_id, level, step + 1)
+        finished = step == SWEEPS_PER_BOND_DIMENSION
+        time.sleep(self.step_seconds)
+        row |= {
+            "energy": row["energy"] + x / (level + 1),
+            "energy_error": None,
+            "truncation_error": 1 / 4**level,
+        }
+        row |= {"bond_dimension": job.bond_dimension(level), "seconds": 0.5}
+        return ReferenceOutcome(
+            step, row["energy"], checkpoint=_save(level, step, x, []), row=row if finished else None
+        )
 
     def reference_energy(self, hamiltonian: Hamiltonian) -> dict:
         return {
@@ -55,6 +77,7 @@ class FakeEngine:
             "energy": -4.0 * hamiltonian.sites,
             "energy_error": 0.0,
             "method": "ed",
+            "parity": "even",
             "provenance": "made up",
         }
 
@@ -71,7 +94,7 @@ class FakeEngine:
         end = min(step + STEPS_PER_STRETCH, run.steps_at(level))
         while step < end:
             step += 1
-            x = 4 * x * (1 - x) * 0.9 + 0.1 * _uniform(run.run_id, level, step)
+            x = _step(x, run.run_id, level, step)
             records.append(x)
             time.sleep(self.step_seconds)
         finished = step == run.steps_at(level)
@@ -97,9 +120,14 @@ class FakeEngine:
                 os._exit(1)
 
 
-def _start(task: Task) -> tuple[int, float, list[float]]:
+def _step(x: float, *what) -> float:
+    return 4 * x * (1 - x) * 0.9 + 0.1 * _uniform(*what)
+
+
+def _start(task: Task | ReferenceTask) -> tuple[int, float, list[float]]:
     if task.checkpoint is None:
-        return 0, _uniform(task.run.run_id, task.level, 0), []
+        job = task.job if isinstance(task, ReferenceTask) else task.run
+        return 0, _uniform(job.run_id, task.level, 0), []
     with np.load(io.BytesIO(task.checkpoint)) as stored:
         level, step, x, records = (
             int(stored["level"]),

@@ -7,13 +7,14 @@ from contextlib import contextmanager
 import pytest
 
 from nqs.config import ReferenceJob, TransverseFieldIsing
+from nqs.tasks import ReferenceTask
 from orchestrator import actors
 from orchestrator.actors import Engine, Failure, RayExecutor, Slot, Worker, cpu_slots, slot_environment
 from orchestrator.store import read_study
 from tests.orchestrator.fake_engine import FakeEngine
 from tests.orchestrator.studies import assert_same_tables, run_study, small_plan
 
-ANY_JOB = ReferenceJob(hamiltonian=TransverseFieldIsing(side=2, field=1.0))
+ANY_TASK = ReferenceTask(ReferenceJob(hamiltonian=TransverseFieldIsing(side=2, field=1.0)))
 
 
 @contextmanager
@@ -33,7 +34,7 @@ def results_of(executor, count: int) -> dict[Slot, object]:
     return found
 
 
-def probe(hamiltonian) -> dict:
+def probe(task, seconds) -> dict:
     names = (
         "XLA_FLAGS",
         "OMP_NUM_THREADS",
@@ -55,7 +56,7 @@ PROBE = Engine(None, probe, None)
 def test_cpu_slots_share_no_core_no_cache_and_start_before_jax_is_imported():
     with ray_executor(gpus=0, engine=PROBE) as executor:
         for slot in executor.slots:
-            executor.submit(slot, [ANY_JOB], 1.0)
+            executor.submit(slot, [ANY_TASK], 1.0)
         found = results_of(executor, len(executor.slots))
     cores = [core for result in found.values() for core in result["cores"]]
     assert sorted(cores) == sorted(os.sched_getaffinity(0))
@@ -74,7 +75,7 @@ def test_gpu_slots_see_one_gpu_each():
     with ray_executor(gpus=2, engine=PROBE) as executor:
         assert [slot.name for slot in executor.slots] == ["gpu 0", "gpu 1"]
         for slot in executor.slots:
-            executor.submit(slot, [ANY_JOB], 1.0)
+            executor.submit(slot, [ANY_TASK], 1.0)
         found = results_of(executor, 2)
     assert {result["environment"]["CUDA_VISIBLE_DEVICES"] for result in found.values()} == {"0", "1"}
     assert {result["environment"]["JAX_PLATFORMS"] for result in found.values()} == {None}
@@ -98,10 +99,10 @@ def test_ray_gives_the_tables_of_one_process_though_two_actors_die_on_the_way(tm
 
 
 def test_a_bug_comes_back_as_a_value_with_its_first_line_and_place():
-    def bug(hamiltonian):
+    def bug(task, seconds):
         raise ZeroDivisionError("one\ntwo")
 
-    (failure,) = Worker(Slot(0), Engine(None, bug, None)).work_batch([ANY_JOB], 1.0)
+    (failure,) = Worker(Slot(0), Engine(None, bug, None)).work_batch([ANY_TASK], 1.0)
     assert isinstance(failure, Failure)
     assert failure.error_class == "bug"
     assert failure.message.startswith("ZeroDivisionError: one (test_actors.py:")

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from nqs.config import TransverseFieldIsing
 from nqs.replicas import estimated_bytes
+from nqs.tasks import ReferenceTask
 from orchestrator.__main__ import main
 from orchestrator.actors import Failure, InlineExecutor, RayExecutor, Slot, Worker
 from orchestrator.batches import MEMORY_FRACTION, MOST_MEMBERS, batches_of
@@ -58,14 +59,13 @@ class Recording(InlineExecutor):
         self.calls = []
 
     def submit(self, slot, tasks, seconds):
-        self.calls.append(
-            [Unit(task.run_id, 0) if hasattr(task, "run_id") else _unit(task) for task in tasks]
-        )
+        self.calls.append([_unit(task) for task in tasks])
         super().submit(slot, tasks, seconds)
 
 
 def _unit(task) -> Unit:
-    return Unit(task.run.run_id, task.level)
+    job = task.job if isinstance(task, ReferenceTask) else task.run
+    return Unit(job.run_id, task.level)
 
 
 # --- composition

@@ -190,7 +190,7 @@ def test_status_has_a_row_for_each_state_and_json_the_same_for_programs(finished
     code, out, err = call(sweep_file, "--out", finished, "--status", "--json")
     status = json.loads(out)
     assert (code, status["counts"]["done"], status["remaining_seconds"]) == (0, 8, 0)
-    assert status["references"] == {"known": 1, "wanted": 1}
+    assert status["references"] == {"known": 1, "wanted": 1, "out_of_reach": []}
 
 
 def test_status_tells_the_first_error_and_what_it_leaves_to_do(sweep_file, tmp_path, capsys):

@@ -4,9 +4,9 @@ import itertools
 
 import pytest
 
-from nqs.config import TrajectoryRun
+from nqs.config import TrajectoryRun, TransverseFieldIsing
 from orchestrator.actors import Failure, InlineExecutor, Slot
-from orchestrator.plan import Tickets
+from orchestrator.plan import Plan, References, ReferenceScale, Tickets, resolve
 from orchestrator.progress import Progress
 from orchestrator.run_directory import RunDirectory
 from orchestrator.store import read_study
@@ -310,3 +310,52 @@ def test_trajectories_get_the_chains_of_the_level_before(tmp_path):
     previous = {task.previous["hidden"].values.tobytes() for task in first_of_level.values()}
     assert (len(rewinds), len(previous)) == (1, 3)
     assert (tmp_path / "tables" / STATES.name).exists()
+
+
+# --- DMRG series
+
+
+def reference_plan(bond_dimension: int = 128) -> Plan:
+    """A series of bond dimensions of each parity, and the exact energies."""
+    study = References(
+        name="small",
+        hamiltonians=[TransverseFieldIsing(side=2, field=3.0)],
+        bond_dimension=bond_dimension,
+        odd_bond_dimension=96,
+        profiles={"paper": ReferenceScale()},
+    )
+    return resolve(study, "paper")
+
+
+@pytest.mark.parametrize("results", [1, 3])
+def test_series_stopped_over_and_over_end_with_the_references_of_an_undisturbed_run(results, tmp_path):
+    run_study(tmp_path / "undisturbed", reference_plan())
+    for starts in itertools.count(1):
+        if run_study(tmp_path / "stopped", reference_plan(), stop_after=results).schedule.finished:
+            break
+    assert starts > 3
+    undisturbed, stopped = (read_study(tmp_path / name).references for name in ("undisturbed", "stopped"))
+    # 2 exact, 4 even and 3 odd bond dimensions, and both extrapolated.
+    assert undisturbed.height == 11
+    assert stopped.equals(undisturbed)
+
+
+def test_a_longer_series_goes_on_from_the_state_of_the_shorter_one(tmp_path):
+    run_study(tmp_path / "extended", reference_plan(bond_dimension=96))
+    run_study(tmp_path / "extended", reference_plan())
+    run_study(tmp_path / "at_once", reference_plan())
+    extended, at_once = (read_study(tmp_path / name).references for name in ("extended", "at_once"))
+    assert extended.equals(at_once)
+
+
+def test_a_series_without_the_state_before_starts_afresh_and_says_so(tmp_path):
+    run_study(tmp_path, reference_plan(bond_dimension=96))
+    for path in (tmp_path / "checkpoints").iterdir():
+        path.unlink()
+    with pytest.MonkeyPatch.context() as patch:
+        notes = []
+        patch.setattr(Progress, "note", lambda self, line: notes.append(line))
+        assert run_study(tmp_path, reference_plan()).schedule.finished
+    # The odd series has nothing more to do.
+    (note,) = [note for note in notes if "checkpoint" in note]
+    assert "the level starts from a product state" in note

@@ -186,18 +186,95 @@ def test_the_most_trusted_reference_is_used(copy):
     directory, plan = RunDirectory(copy), small_plan()
     job = plan.jobs[run_ids(plan, "reference")[0]]
     row = FakeEngine().reference_energy(job.hamiltonian)
-    rows = [row | {"method": "dmrg", "energy": -1.0}, row | {"method": "exact", "energy": -15.0}]
+    single = row | {"method": "dmrg", "energy": -1.0, "bond_dimension": 32}
+    rows = [single, row | {"method": "exact", "energy": -15.0}]
     directory.write_rows(REFERENCES, directory.part(REFERENCES, "e0"), rows, "x")
     states = read_study(copy).states
     assert set(states["reference_method"]) == {"exact"}
     assert set(states["reference_energy"]) == {-15.0}
 
 
+def reference_rows(energies: dict[int, float], parity: str = "even") -> list[dict]:
+    """A DMRG series of the small study: its energies by bond dimension, each a fourth of the weight before."""
+    (hamiltonian,) = {job.hamiltonian for job in small_plan().jobs.values() if job.kind == "reference"}
+    row = FakeEngine().reference_energy(hamiltonian) | {
+        "method": "dmrg",
+        "parity": parity,
+        "energy_error": None,
+    }
+    return [
+        row | {"bond_dimension": bond, "energy": energy, "truncation_error": 4.0**-k, "seconds": 2.0}
+        for k, (bond, energy) in enumerate(energies.items())
+    ]
+
+
+def with_references(path, rows: list[dict]):
+    """The study with these references in place of its own."""
+    directory = RunDirectory(path)
+    for part in directory.table(REFERENCES).iterdir():
+        part.unlink()
+    directory.write_rows(REFERENCES, directory.part(REFERENCES, "e0"), rows, "x")
+    return read_study(path)
+
+
+def test_a_series_is_extrapolated_and_serves_as_the_reference_with_its_error(copy):
+    energies = {32: -11.0, 64: -14.0, 96: -14.75}  # −15 + 4 w
+    study = with_references(copy, reference_rows(energies))
+    extrapolated = study.references.filter(pl.col("bond_dimension").is_null()).row(0, named=True)
+    assert extrapolated["energy"] == pytest.approx(-15.0)
+    assert extrapolated["energy_error"] == pytest.approx(0.25)
+    assert extrapolated["seconds"] == 6.0
+    states = study.states
+    assert set(states["reference_method"]) == {"dmrg"}
+    np.testing.assert_allclose(states["reference_energy"], -15.0)
+    # The network's error is 0.1 and the reference's 0.25.
+    np.testing.assert_allclose(states["relative_error_error"], np.hypot(0.1, 0.25) / 15)
+
+
+def test_two_bond_dimensions_are_no_reference(copy):
+    study = with_references(copy, reference_rows({32: -11.0, 64: -14.0}))
+    assert study.references.height == 2
+    assert study.states["reference_energy"].null_count() == 12
+
+
+def test_an_odd_series_is_no_reference_and_gives_the_gap(copy):
+    energies = {32: -11.0, 64: -14.0, 96: -14.75}
+    odd = reference_rows({bond: energy + 2 for bond, energy in energies.items()}, "odd")
+    study = with_references(copy, odd)
+    assert study.states["reference_energy"].null_count() == 12
+    study = with_references(copy, reference_rows(energies) + odd)
+    assert set(study.states["reference_method"]) == {"dmrg"}
+    even = study.references.filter(parity="even")
+    np.testing.assert_allclose(even["gap"], 2.0)
+    assert study.references.filter(parity="odd")["gap"].null_count() == 4
+
+
+@pytest.mark.parametrize("errors_below, flagged", [(4.9, False), (5.1, True)])
+def test_an_energy_significantly_below_its_reference_is_flagged(errors_below, flagged, copy):
+    job = next(job for job in small_plan().jobs.values() if job.kind == "reference")
+    state = read_study(copy).states.row(0, named=True)
+    row = FakeEngine().reference_energy(job.hamiltonian)
+    error = np.hypot(state["energy_error"], 0.05)
+    row |= {"energy": state["energy"] + errors_below * error, "energy_error": 0.05}
+    study = with_references(copy, [row])
+    found = study.states.filter(run_id=state["run_id"], level=state["level"])["below_reference"].item()
+    assert found is flagged
+
+
+def test_references_of_version_2_without_parities_are_ground_states(copy):
+    for path in (copy / "tables" / "references").iterdir():
+        pl.read_parquet(path).drop("parity", "gap", "seconds").write_parquet(path)
+    study = read_study(copy)
+    assert study.problems == []
+    assert set(study.references["parity"]) == {"even"}
+    assert study.states["relative_error"].null_count() == 0
+
+
 def test_references_of_the_repository_serve_where_the_study_has_none(copy, tmp_path, monkeypatch):
     directory, plan = RunDirectory(copy), small_plan()
     (reference,) = run_ids(plan, "reference")
     moved = tmp_path / "references.parquet"
-    directory.part(REFERENCES, reference).rename(moved)
+    directory.part(REFERENCES, reference, 0).rename(moved)
     assert read_study(copy).states["relative_error"].null_count() == 12
     monkeypatch.setattr(store, "REPOSITORY_REFERENCES", moved)
     assert read_study(copy).states["relative_error"].null_count() == 0
