@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -49,13 +50,20 @@ def compile_flip_form(operator) -> FlipForm:
     return form_of_strings(_pauli_strings(operator), operator.hilbert.size)
 
 
-def pauli_terms(operator, name: str, side: int | None = None, field: float | None = None) -> PauliTerms:
+def pauli_terms(
+    operator,
+    name: str,
+    side: int | None = None,
+    field: float | None = None,
+    boundary: Literal["open", "periodic"] = "open",
+) -> PauliTerms:
     """Any NetKet operator of spins 1/2 as a Hamiltonian of a sweep.
 
     Args:
         name: what tables and charts call it.
         side: linear size L; None: the number of spins.
         field: the strength that a phase diagram has on an axis, if any.
+        boundary: of the lattice; the terms do not say whether correlations go around.
 
     Raises:
         ValueError: it does not fit the engine; see `nqs.hamiltonians.form_of_strings`.
@@ -66,7 +74,7 @@ def pauli_terms(operator, name: str, side: int | None = None, field: float | Non
         for string, weight in sorted(_pauli_strings(operator).items())
     ]
     sites = operator.hilbert.size
-    return PauliTerms(name=name, sites=sites, side=side or sites, field=field, terms=terms)
+    return PauliTerms(name=name, sites=sites, side=side or sites, field=field, boundary=boundary, terms=terms)
 
 
 def marshall_rotated(operator, sublattice: Sequence[int]):

@@ -19,7 +19,8 @@ def heisenberg(sites):
 
 
 def rotated(sites):
-    return pauli_terms(marshall_rotated(heisenberg(sites), range(0, sites, 2)), "heisenberg ring")
+    operator = marshall_rotated(heisenberg(sites), range(0, sites, 2))
+    return pauli_terms(operator, "heisenberg ring", boundary="periodic")
 
 
 def test_a_config_has_the_form_of_the_operator_it_was_read_from():
@@ -30,6 +31,7 @@ def test_a_config_has_the_form_of_the_operator_it_was_read_from():
 
 def test_the_terms_are_the_identity_and_the_name_is_not():
     one = rotated(6)
+    assert one.boundary == "periodic"
     assert one.identity() == one.model_copy(update={"name": "other", "side": 3, "field": 1.0}).identity()
     fewer = one.model_copy(update={"terms": one.terms[:-1]})
     assert one.identity() != fewer.identity()
