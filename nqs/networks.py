@@ -22,6 +22,7 @@ from nqs.config import (
     Network,
     ResidualConvolutional,
 )
+from nqs.general import general_network
 from nqs.own_code import function_named
 from nqs.tasks import NetworkWeights
 from nqs.tied_layouts import TiedWeights, convolution
@@ -169,6 +170,25 @@ def flax_module(network: Network, sites: int) -> nn.Module:
         case FlaxNetwork():
             factory = function_named(network.factory, "factory")
             return factory(sites=sites, **dict(network.arguments))
+
+
+def check_own_network(network: FlaxNetwork, sites: int) -> None:
+    """Make a user's module and compare it with its config; trains nothing.
+
+    Raises:
+        ValueError: whatever is wrong with it, in one sentence.
+    """
+    try:
+        general_network(flax_module(network, sites), sites)
+        _params_paths(network, sites)
+    except Exception as error:
+        # The user's own code: whatever it raises is shown as a sentence.
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(
+            reason
+            if isinstance(error, ValueError)
+            else f"{network.factory!r} raises {type(error).__name__}: {reason}"
+        ) from error
 
 
 def initial_weights(key: Array, network: Network, sites: int) -> dict[str, Array]:

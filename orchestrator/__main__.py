@@ -273,13 +273,13 @@ def _work(
         loop_with: makes the loop, given its `batches`.
 
     Raises:
-        SweepError: a pruning criterion cannot be imported.
+        SweepError: a criterion or network of the user's cannot be used.
     """
     executor = _executor(options, signals, engine)
     try:
-        # Asked now: it would first be called once a dense network is trained.
-        if plan.own_criteria and (problem := executor.problem_with(plan.own_criteria)):
-            raise SweepError(f"{options.sweep}: methods: {problem}")
+        # Asked now: a criterion would first be called once a dense network is trained.
+        if plan.own_code and (problem := executor.problem_with(plan.own_code)):
+            raise SweepError(f"{options.sweep}: {problem}")
         # Only auto asks, since the answer starts jax in the slots.
         memory_bytes = executor.memory_bytes() if options.batch == "auto" else None
         loop = loop_with(batches=batches_of(plan, options.batch, memory_bytes))

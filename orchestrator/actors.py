@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from nqs.config import FlaxNetwork
 from nqs.pruning import criterion_of
 from nqs.tasks import Outcome, ReferenceOutcome, ReferenceTask, Task
 
@@ -63,6 +64,10 @@ Tasks = Sequence[Task | ReferenceTask]
 Results = list[Outcome | ReferenceOutcome | Failure]
 
 
+# The user's criteria, and networks with their sites: `Plan.own_code`.
+OwnCode = Sequence[str | tuple[FlaxNetwork, int]]
+
+
 class ExecutorError(RuntimeError):
     """Why tasks cannot run here, in one sentence."""
 
@@ -85,6 +90,16 @@ def _advance_reference(task: ReferenceTask, seconds: float) -> ReferenceOutcome:
     from nqs.references import advance_reference
 
     return advance_reference(task, seconds)
+
+
+def _check_own(own: str | tuple[FlaxNetwork, int]) -> None:
+    """Raise ValueError with the sentence on a user's criterion or network."""
+    if isinstance(own, str):
+        criterion_of(own)
+        return
+    from nqs.networks import check_own_network
+
+    check_own_network(*own)
 
 
 def _memory_bytes() -> int | None:
@@ -125,13 +140,13 @@ class Worker:
         except Exception as error:  # noqa: BLE001 (a task's bug ends its run, not the study)
             return [_failure(error)] * len(tasks)
 
-    def problem_with(self, criteria: Sequence[str]) -> str | None:
-        """A sentence on the first pruning criterion that cannot be imported."""
-        try:
-            for criterion in criteria:
-                criterion_of(criterion)
-        except ValueError as error:
-            return str(error)
+    def problem_with(self, own_code: OwnCode) -> str | None:
+        """A sentence on the first of the user's criteria and networks that cannot be used, after its field."""
+        for own in own_code:
+            try:
+                _check_own(own)
+            except ValueError as error:
+                return f"{'methods' if isinstance(own, str) else 'networks'}: {error}"
         return None
 
     def memory_bytes(self) -> int | None:
@@ -229,9 +244,9 @@ class InlineExecutor:
         self._worker = Worker(slot, engine, own_code)
         self._submitted: tuple[Tasks, float] | None = None
 
-    def problem_with(self, criteria: Sequence[str]) -> str | None:
-        """A sentence on the first pruning criterion that cannot be imported."""
-        return self._worker.problem_with(criteria)
+    def problem_with(self, own_code: OwnCode) -> str | None:
+        """As `Worker.problem_with`."""
+        return self._worker.problem_with(own_code)
 
     def memory_bytes(self) -> None:
         """None: a CPU slot, where batches do not pay."""
@@ -300,17 +315,17 @@ class RayExecutor:
             slot, self._engine, self._own_code
         )
 
-    def problem_with(self, criteria: Sequence[str]) -> str | None:
-        """A sentence on the first pruning criterion that a slot cannot import.
+    def problem_with(self, own_code: OwnCode) -> str | None:
+        """As `Worker.problem_with`, in a slot.
 
         Raises:
             ExecutorError: the slot's process ended when it was asked.
         """
         actor = self._actors[self.slots[0]]
         try:
-            return self._ray.get(actor.problem_with.remote(criteria))
+            return self._ray.get(actor.problem_with.remote(own_code))
         except self._ray.exceptions.RayError as error:
-            raise ExecutorError(f"a slot ended while it imported {criteria}: {_first_line(error)}") from error
+            raise ExecutorError(f"a slot ended while it imported {own_code}: {_first_line(error)}") from error
 
     def memory_bytes(self) -> int | None:
         """Memory of the smallest GPU; None on CPU slots, and where a GPU does not say.

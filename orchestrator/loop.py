@@ -18,7 +18,7 @@ import polars as pl
 from nqs.config import DenseRun, ReferenceJob, TicketRun
 from nqs.identity import NUMERICS_VERSION
 from nqs.tasks import Outcome, ReferenceOutcome, ReferenceTask, Task
-from orchestrator.actors import Failure, Results, Slot, Tasks
+from orchestrator.actors import Failure, OwnCode, Results, Slot, Tasks
 from orchestrator.batches import Batch
 from orchestrator.costs import CostModel
 from orchestrator.plan import Job, Plan
@@ -42,7 +42,7 @@ class Executor(Protocol):
 
     slots: list[Slot]
 
-    def problem_with(self, criteria: Sequence[str]) -> str | None: ...
+    def problem_with(self, own_code: OwnCode) -> str | None: ...
 
     def memory_bytes(self) -> int | None: ...
 

@@ -20,6 +20,7 @@ from nqs.config import (
     BOND_DIMENSIONS,
     Config,
     DenseRun,
+    FlaxNetwork,
     Hamiltonian,
     Measurement,
     Method,
@@ -70,6 +71,12 @@ class Tickets(Config):
         if (self.levels is None) == (self.weights_per_spin is None):
             found = "neither" if self.levels is None else "both"
             raise ValueError(f"{found} of levels and weights_per_spin given; exactly one chooses the levels")
+        return self
+
+    @model_validator(mode="after")
+    def _has_masks_to_transfer(self):
+        if self.transfer and set(self.variants) == {"init_rand"}:
+            raise ValueError("transfer with variants of 'init_rand' alone: a random mask was found nowhere")
         return self
 
     def levels_of(self, trajectory: TrajectoryRun) -> list[int]:
@@ -194,10 +201,15 @@ class Plan:
     jobs: dict[str, Job]
 
     @property
-    def own_criteria(self) -> list[str]:
-        """The user's pruning criteria, "module:function", that trajectories ask for."""
-        trajectories = [job for job in self.jobs.values() if isinstance(job, TrajectoryRun)]
-        return sorted({run.own_criterion for run in trajectories if run.own_criterion})
+    def own_code(self) -> list[str | tuple[FlaxNetwork, int]]:
+        """What runs ask for of the user's: pruning criteria, and networks with the sites they are made for."""
+        criteria, networks = set(), {}
+        for job in self.jobs.values():
+            if isinstance(job, TrajectoryRun) and job.own_criterion:
+                criteria.add(job.own_criterion)
+            if isinstance(job, DenseRun) and isinstance(job.network, FlaxNetwork):
+                networks[job.network, job.hamiltonian.sites] = None
+        return [*sorted(criteria), *networks]
 
     def as_data(self) -> dict:
         """Plain data for sweep.json; a parent is written as its id."""
@@ -390,11 +402,16 @@ def _tickets(
         return
     found_at = trajectory.dense.hamiltonian
     others = [h for h in hamiltonians if h.sites == found_at.sites and h != found_at]
+    field = f"profiles[{profile_name!r}].tickets" if profile.tickets else "tickets"
+    if tickets.transfer and not others:
+        raise SweepError(
+            f"{field}.transfer: no other Hamiltonian of the sweep has {found_at.sites} sites as "
+            f"{found_at.label} has"
+        )
     for level in tickets.levels_of(trajectory):
         if level > trajectory.levels:
-            field = f"profiles[{profile_name!r}].tickets.levels" if profile.tickets else "tickets.levels"
             raise SweepError(
-                f"{field} has {level}; allowed: 1 to {trajectory.levels}, the levels of the "
+                f"{field}.levels has {level}; allowed: 1 to {trajectory.levels}, the levels of the "
                 f"{trajectory.dense.hamiltonian.label} trajectory"
             )
         for trained_at in [None, *others] if tickets.transfer else [None]:

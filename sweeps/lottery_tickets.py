@@ -81,7 +81,7 @@ sweep = [
         ratio=0.12,
         levels=43,
         tickets=range(4, 44, 4),
-        # Two blocks of four filters on 16 spins: what the general path trains in minutes.
+        # One block of four filters on 16 spins: what the general path trains in minutes.
         laptop=Profile(
             sides=[4],
             networks=[ResidualConvolutional(blocks=1, filters=4)],

@@ -4,7 +4,6 @@ from nqs.config import FeedForward, Training, TransverseFieldIsing
 from orchestrator.plan import Profile, Sweep
 
 WIDTHS = {1: 54, 2.5: 60, 5: 65}  # levels of each
-VARIANTS = ["init_imp", "init_rand"]
 
 sweep = [
     Sweep(

@@ -8,9 +8,10 @@ import pytest
 
 from nqs import runs
 from nqs.config import DenseRun, FlaxNetwork, Measurement, Training, TrajectoryRun, TransverseFieldIsing
-from nqs.networks import flax_module, network_of, to_netket
+from nqs.networks import network_of, to_netket
 from nqs.operators import netket_operator
 from nqs.tasks import Task
+from orchestrator.actors import InlineExecutor
 from tests.orchestrator.studies import REPOSITORY
 
 PAGE = (REPOSITORY / "docs" / "networks.md").read_text(encoding="utf-8")
@@ -53,24 +54,47 @@ def test_the_pages_network_trains_is_pruned_and_goes_back_to_netket(network):
     assert level.state["energy"] == pytest.approx(float((psi @ matrix @ psi).real), rel=1e-10)
 
 
+MISTAKES = """
+import jax.numpy as jnp
+from two_layers import TwoLayers
+
+
+class Vector(TwoLayers):
+    def __call__(self, spins):
+        return jnp.stack([super().__call__(spins)] * 2, axis=-1)
+
+
+class Complex(TwoLayers):
+    def __call__(self, spins):
+        return super().__call__(spins) * 1j
+
+
+def vector(sites, width):
+    return Vector(width)
+
+
+def imaginary(sites, width):
+    return Complex(width)
+"""
+
+
 @pytest.mark.parametrize(
     "change, sentence",
     [
         ({"factory": "two_layers:nothing"}, "factory 'two_layers:nothing' cannot be imported"),
         ({"factory": "no_such_file:make"}, "factory 'no_such_file:make' cannot be imported"),
+        ({"arguments": {"widht": 12}}, r"'two_layers:make' raises TypeError: make\(\) got an unexpected"),
         ({"unpruned": {"first/bias": (11,)}}, r"the module has the layers .*; the network's config says"),
+        ({"factory": "mistakes:vector"}, r"maps \(3, 9\) to \(3, 2\)"),
+        ({"factory": "mistakes:imaginary"}, "has complex128 output; log ψ must be real"),
     ],
 )
-def test_a_module_that_is_not_there_or_has_other_layers_gets_a_sentence(network, change, sentence):
-    from nqs.networks import initial_weights
-
+def test_a_network_that_cannot_be_used_gets_a_sentence_before_anything_is_trained(
+    network, change, sentence, tmp_path, monkeypatch
+):
+    (tmp_path / "mistakes.py").write_text(MISTAKES)
+    monkeypatch.delitem(sys.modules, "mistakes", raising=False)
     wrong = FlaxNetwork.model_validate(network.model_dump() | change)
-    with pytest.raises(ValueError, match=sentence):
-        initial_weights(None, wrong, 9) if "unpruned" not in change else flat(wrong)
-
-
-def flat(network):
-    from nqs.networks import flat_offsets
-
-    assert flax_module(network, 9)
-    return flat_offsets(network, 9)
+    problem = InlineExecutor(own_code=tmp_path).problem_with([(network, 9), (wrong, 9)])
+    assert re.match(f"networks: .*{sentence}", problem)
+    assert "\n" not in problem

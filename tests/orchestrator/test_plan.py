@@ -165,6 +165,11 @@ BAD_SWEEPS = {
         "width_per_spin=0.3",
         r"networks\[0\]: width_per_spin 0\.3 gives 1\.2",
     ),
+    "a mask without another field": (
+        "levels=[2]",
+        "levels=[2], transfer=True",
+        r"tickets\.transfer: no other Hamiltonian of the sweep has 4 sites as 2×2 TFIM h=3 has",
+    ),
     "tickets nowhere": (", levels=[2]", "", r"Tickets: neither of levels and weights_per_spin given"),
     "a missing field": (
         "    pruning_ratio=0.2,\n",
