@@ -30,6 +30,7 @@ _TRANSFERRED = (pl.col("kind") == "ticket") & (
 # What one figure holds fixed: two networks that differ here are two studies, not two samples of one.
 SETTINGS = (
     "hamiltonian",
+    "hamiltonian_name",
     "boundary",
     "field",
     "network",
@@ -308,44 +309,71 @@ def own_masks(states: pl.DataFrame) -> pl.DataFrame:
 def mask_transfer(states: pl.DataFrame, confidence: float = 0.68) -> pl.DataFrame:
     """Errors of tickets by the field of their mask and the field they are trained at, against their own mask's.
 
-    Random masks are the control: what a ticket has when its mask was found nowhere. The ratio's interval adds
-    the logarithmic half-widths of the two errors in quadrature, since their trajectories are independent.
+    Masks of another field come from other trajectories, so the interval of their ratio adds the logarithmic half-widths
+    of the two errors in quadrature. Random masks are the control; they are compared within their trajectory.
 
     Args:
-        states: networks of one setting but for the field, from `with_quantities`.
+        states: networks of one setting but for the field, from `with_quantities`; Hamiltonians without a field
+            are left out.
         confidence: probability that an interval covers.
 
     Returns:
-        side, level, parameters_per_spin, field (trained at), mask_field (null: a random mask), series (the
-        variant), estimate, low, high (of the relative error), ratio (to the same variant under the field's own
-        mask; a random mask's: to init_imp), ratio_low, ratio_high (null where one has no interval),
-        trajectories, networks.
+        side, level, parameters_per_spin, field (trained at), mask_field, series (the variant; init_rand: a random
+        mask), estimate, low, high (of the relative error), ratio (to the same variant under the field's own mask;
+        a random mask's to init_imp), ratio_low, ratio_high (null under the own mask, where the ratio is 1, and where
+        one of the two has no interval), trajectories, networks.
     """
-    point = ("side", "level", "parameters_per_spin", "field", "mask_field", "series")
-    tickets = states.filter(pl.col("kind") == "ticket").with_columns(
-        mask_field=pl.when(pl.col("variant") != "init_rand").then("mask_field")
+    tickets = states.filter(pl.col("kind") == "ticket", pl.col("field").is_not_null())
+    point = (
+        "side",
+        "level",
+        "parameters_per_spin",
+        "hamiltonian_parameters",
+        "field",
+        "mask_field",
+        "series",
     )
-    clusters = _cluster_means(tickets, QUANTITIES["relative_error"], (*point, "cluster"))
-    errors = _over_trajectories(clusters, point, confidence, logarithmic=True).with_columns(
-        own=pl.when(pl.col("series") == "init_rand").then(pl.lit("init_imp")).otherwise("series"),
-        half_width=(pl.col("high") / pl.col("estimate")).log(),
+    tickets = tickets.with_columns(transferred=_TRANSFERRED)
+    clusters = _cluster_means(tickets, QUANTITIES["relative_error"], (*point, "transferred", "cluster"))
+    errors = _over_trajectories(clusters, (*point, "transferred"), confidence, logarithmic=True)
+    errors = errors.with_columns(half_width=(pl.col("high") / pl.col("estimate")).log())
+    own = ~pl.col("transferred")
+    same = ["side", "level", "hamiltonian_parameters", "series"]
+    of_own_mask = errors.filter(own).select(*same, own_estimate="estimate", own_half_width="half_width")
+    half_width = pl.when("transferred").then(
+        (pl.col("half_width").pow(2) + pl.col("own_half_width").pow(2)).sqrt()
     )
-    of_own_mask = errors.filter(pl.col("mask_field") == pl.col("field")).select(
-        *("side", "level", "field"),
-        own="series",
-        own_estimate="estimate",
-        own_half_width="half_width",
-    )
-    half_width = (pl.col("half_width").pow(2) + pl.col("own_half_width").pow(2)).sqrt()
     ratio = pl.col("estimate") / pl.col("own_estimate")
-    return (
-        errors.join(of_own_mask, on=["side", "level", "field", "own"], how="left")
+    found = (
+        errors.filter(pl.col("series") != "init_rand")
+        .join(of_own_mask, on=same, how="left")
         .with_columns(ratio=ratio, ratio_low=ratio * (-half_width).exp(), ratio_high=ratio * half_width.exp())
-        .select(
-            *(*point, "estimate", "low", "high", "ratio", "ratio_low", "ratio_high"),
-            *("trajectories", "networks"),
-        )
-        .sort("side", "level", "series", "mask_field", "field")
+    )
+    random = errors.filter(pl.col("series") == "init_rand").join(
+        _random_ratios(tickets, confidence), on=same, how="left"
+    )
+    columns = (
+        *("side", "level", "parameters_per_spin", "field", "mask_field", "series", "estimate", "low", "high"),
+        *("ratio", "ratio_low", "ratio_high", "trajectories", "networks"),
+    )
+    both = pl.concat([found.select(columns), random.select(columns)])
+    return both.sort("side", "level", "series", "mask_field", "field")
+
+
+def _random_ratios(tickets: pl.DataFrame, confidence: float) -> pl.DataFrame:
+    """Ratios of init_rand to init_imp at each field: side, level, hamiltonian_parameters, series and the ratio."""
+    empty = ticket_ratios(tickets.clear(), confidence).with_columns(
+        hamiltonian_parameters=pl.lit(None, pl.String)
+    )
+    ratios = [
+        ticket_ratios(group, confidence).with_columns(hamiltonian_parameters=pl.lit(parameters, pl.String))
+        for (parameters,), group in own_masks(tickets).group_by("hamiltonian_parameters")
+    ]
+    return pl.concat([empty, *ratios]).select(
+        *("side", "level", "hamiltonian_parameters", "ratio"),
+        series="numerator",
+        ratio_low="low",
+        ratio_high="high",
     )
 
 

@@ -147,8 +147,9 @@ def transfer_headline(table: pl.DataFrame) -> str:
     Args:
         table: from `analysis.mask_transfer`, of one side and level: one variant, and random masks.
     """
-    other = table.filter((pl.col("mask_field") != pl.col("field")).fill_null(False))["ratio"].drop_nulls()
-    random = table.filter(pl.col("mask_field").is_null())["ratio"].drop_nulls()
+    is_random = pl.col("series") == "init_rand"
+    other = table.filter(~is_random, pl.col("mask_field") != pl.col("field"))["ratio"].drop_nulls()
+    random = table.filter(is_random)["ratio"].drop_nulls()
     clauses = [
         f"error × {short_factor(ratios.median())} ({short_factor(ratios.min())} to {short_factor(ratios.max())}) {what}"
         for ratios, what in ((other, "under a mask of another field"), (random, "under a random one"))

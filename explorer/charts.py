@@ -265,10 +265,11 @@ def mask_transfer(table: pl.DataFrame) -> alt.LayerChart:
     """
     table = table.drop_nulls("ratio")
     _refuse_nothing(table, "transferred masks")
-    fields = [f"{field:g}" for field in sorted(set(table["field"]) | set(table["mask_field"].drop_nulls()))]
+    fields = [f"{field:g}" for field in sorted(set(table["field"]) | set(table["mask_field"]))]
+    found_at = pl.col("mask_field").map_elements("{:g}".format, return_dtype=pl.String)
     table = table.with_columns(
         trained=pl.col("field").map_elements("{:g}".format, return_dtype=pl.String),
-        mask=pl.col("mask_field").map_elements("{:g}".format, return_dtype=pl.String).fill_null(RANDOM_MASK),
+        mask=pl.when(pl.col("series") == "init_rand").then(pl.lit(RANDOM_MASK)).otherwise(found_at),
         factor=pl.col("ratio").map_elements(short_factor, return_dtype=pl.String),
         decades=pl.col("ratio").log10(),
     )

@@ -17,6 +17,12 @@ if analysis.own_masks(networks).height == networks.height:
     )
     st.stop()
 states = setting.choose_setting(networks, across=("field",))
+if analysis.mask_transfer(states).is_empty():
+    st.info(
+        "Nothing here yet: no ticket of this setting has a field and a relative error. Relative errors need reference "
+        "energies; python -m orchestrator SWEEP --plan says which are missing."
+    )
+    st.stop()
 
 sides = states.filter(pl.col("kind") == "ticket")["side"].unique().sort().to_list()
 columns = st.columns(4)
@@ -24,8 +30,14 @@ with columns[0]:
     side = address.choose("Side", "side", sides, sides[-1], names=lambda side: f"{side} × {side}")
 with columns[1]:
     confidence = setting.choose_confidence()
-table = analysis.mask_transfer(states.filter(pl.col("side") == side), confidence)
+states = states.filter(pl.col("side") == side)
+setting.warn_of_mixed_settings(states, across=("field",))
+table = analysis.mask_transfer(states, confidence)
 densities = dict(table.select("level", "parameters_per_spin").unique().sort("level").iter_rows())
+found = [variant for variant in VARIANTS if variant in set(table["series"])]
+if not found:
+    st.info(f"Nothing here yet: side {side} has no ticket under a mask that was found by pruning.")
+    st.stop()
 with columns[2]:
     level = address.choose(
         "Weights per spin nᵣ / N",
@@ -35,7 +47,6 @@ with columns[2]:
         names=lambda level: f"{densities[level]:.3g}",
     )
 with columns[3]:
-    found = [variant for variant in VARIANTS if variant in set(table["series"])]
     variant = address.choose("Ticket", "variant", found, found[0], names=charts.SERIES_LABELS.get)
 
 shown = table.filter(pl.col("level") == level, pl.col("series").is_in([variant, "init_rand"]))
@@ -48,7 +59,8 @@ figures.show_figure(
     charts.mask_transfer(shown),
     f"Numbers: relative error of {charts.SERIES_LABELS[variant]} over that under the mask of the field it is trained "
     f"at, geometric means over n = {shown['trajectories'].min()}–{shown['trajectories'].max()} trajectories of the mask's "
-    "field. Row “random”: T(init, rand) over T(init, imp) of the same field. Intervals "
-    f"({confidence:.0%}) are in the table: Student's t over trajectories of both logarithms, in quadrature.",
+    "field. Row “random”: T(init, rand) over T(init, imp) of the same trajectory. Intervals "
+    f"({confidence:.0%}) are in the table: Student's t over trajectories of the logarithms; for masks of another field "
+    "those of both errors, in quadrature.",
     shown,
 )

@@ -44,6 +44,7 @@ def say_nothing_is_open() -> None:
 # What a figure shows one of, in the order in which it is asked.
 _CHOICES = {
     "hamiltonian": "Hamiltonian",
+    "hamiltonian_name": "Model",
     "field": "Transverse field h",
     "network": "Network",
     "width_per_spin": "Width per spin α",
@@ -82,9 +83,13 @@ def choose_confidence() -> float:
     )
 
 
-def warn_of_mixed_settings(states: pl.DataFrame) -> None:
-    """Say which settings differ between the networks of one figure, and which sides lack a reference."""
-    for name, values in analysis.what_varied(states).items():
+def warn_of_mixed_settings(states: pl.DataFrame, across: tuple[str, ...] = ()) -> None:
+    """Say which settings differ between the networks of one figure, and which sides lack a reference.
+
+    Args:
+        across: columns of which the figure shows all values.
+    """
+    for name, values in analysis.what_varied(states.drop(across)).items():
         listed = ", ".join(address.plain_text(value) for value in values)
         st.warning(f"{name} is not one value in these figures: {listed}. The intervals include what it does.")
     missing = analysis.sides_without_reference(states)

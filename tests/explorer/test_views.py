@@ -52,6 +52,20 @@ def test_masks_of_other_fields_have_a_page_of_their_own_and_stay_out_of_the_tick
     assert test.dataframe[0].value.query("series == 'init_imp'")["networks"].unique() == [4]
 
 
+def test_transferred_masks_without_reference_energies_get_a_sentence(app, untrained, tmp_path):
+    write_run_directory(
+        untrained, made_up_networks(sides=(4,), levels=6, ticket_levels=(2,), fields=(1.0, 4.0))
+    )
+    export_study(read_study(untrained), tmp_path / "export")
+    states = pl.read_parquet(tmp_path / "export" / "states.parquet")
+    states.with_columns(relative_error=pl.lit(None, pl.Float64)).write_parquet(
+        tmp_path / "export" / "states.parquet"
+    )
+    test = app(tmp_path / "export", "mask_transfer")
+    assert not test.exception and drawn_charts(test) == 0
+    assert "Relative errors need reference energies" in texts(test.info)
+
+
 @pytest.mark.parametrize("page", CHARTS)
 def test_a_page_of_an_untrained_study_says_so_in_a_sentence(app, untrained, page):
     test = app(untrained, page)
