@@ -376,7 +376,6 @@ class _Setting:
                 np.asarray(last_spins),
                 sampled_products(records, self.products.counts),
             )
-            row["energy_error"] = max(row["energy_error"], 2 * hamiltonian.side**2 * row["plaquette_error"])
         return row
 
     def _sampled_fidelity(self, progress: Progress, records, before: Ansatz, values) -> Estimate:

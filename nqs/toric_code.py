@@ -153,9 +153,11 @@ def _unseen_error(count: int, diagonal: np.ndarray, enclosed: int = 1) -> float:
 def sampled_observables(
     side: int, diagonal: np.ndarray, energies: np.ndarray, spins: np.ndarray, loops: Sequence[Estimate]
 ) -> dict:
-    """Star, plaquette, Wilson loops and sector weights from the records of a measurement.
+    """Star, plaquette, Wilson loops, sector weights and the energy's error from the records of a measurement.
 
-    Where no sample has a broken plaquette, errors are the bounds of `_unseen_error` and not 0.
+    Where no sample has a broken plaquette, errors are the bounds of `_unseen_error` and not 0. The energy is
+    −L² (star + plaquette), so its bound is 2 L² times theirs; where one is seen, the energies' own spread
+    is the error, which knows that star and plaquette are correlated.
 
     Args:
         diagonal: (sweeps, chains) −Σ_p B_p.
@@ -167,6 +169,7 @@ def sampled_observables(
     star, plaquette = estimate((diagonal - energies) / count), estimate(-diagonal / count)
     bound = _unseen_error(count, diagonal)
     return {
+        "energy_error": max(estimate(energies).error, 2 * count * bound),
         "star": star.mean,
         "star_error": max(star.error, bound),
         "plaquette": plaquette.mean,

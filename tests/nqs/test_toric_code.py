@@ -276,7 +276,7 @@ def test_a_built_network_is_measured_as_a_run_without_steps():
         if magnitude == 1.6:
             # (n − 1) e^(−16 a) = 5e-10: no sample is broken, and the error is a bound.
             assert state["plaquette"] == 1 and state["plaquette_error"] == pytest.approx(3 / 2560 * 4 / 64)
-            assert state["energy_error"] > 64 * state["plaquette_error"]
+            assert state["energy_error"] == pytest.approx(2 * 64 * state["plaquette_error"])
             # Two broken plaquettes of three unseen samples turn 2 k² of 64 squares, at most all of them.
             assert state["wilson_loops"] == [1.0] * 7
             bounds = [3 / 2560 * 2 * share for share in (2 / 64, 8 / 64, 18 / 64, 0.5, 50 / 64, 1, 1)]
@@ -287,7 +287,18 @@ def test_a_built_network_is_measured_as_a_run_without_steps():
             apart = np.abs(state["wilson_loops"] - np.array(odd_parity_loops(side, magnitude)))
             assert np.all(apart < 4 * errors)
             assert state["wilson_loops"][0] == pytest.approx(state["plaquette"], rel=1e-12)
+            # Stars are 1 of the built network: no error of theirs, and E = −16 (1 + plaquette).
+            assert state["energy_error"] == pytest.approx(16 * state["plaquette_error"], rel=1e-9)
             assert state["energy_error"] < 0.02 * abs(expected.energy)
+
+
+def test_the_energys_error_is_its_own_spread_where_a_broken_plaquette_is_seen():
+    """Stars at 1, as in the built network: the energy varies by the plaquettes alone."""
+    diagonal = -16.0 + 4 * np.random.default_rng(0).integers(0, 3, (10, 64))
+    energies, spins = diagonal - 16, np.ones((32, 64))
+    found = sampled_observables(4, diagonal, energies, spins, [])
+    assert found["energy_error"] == estimate(energies).error
+    assert found["energy_error"] == pytest.approx(16 * found["plaquette_error"], rel=1e-12)
 
 
 def test_without_the_loops_chains_stay_in_their_sectors():
