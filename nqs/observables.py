@@ -151,12 +151,16 @@ class Magnetizations(NamedTuple):
     z_squared: Estimate
 
 
-def sampled_magnetizations(records: Records, sites: int) -> Magnetizations:
-    """Magnetisations per spin from the records."""
+def sampled_magnetizations(records: Records, sites: int, conserved: bool = False) -> Magnetizations:
+    """Magnetisations per spin from the records.
+
+    Args:
+        conserved: the state is the network within Σσz = 0 and 0 elsewhere; each σx leaves that sector, so
+            ⟨σx⟩ = 0, while the recorded ratios have the network's values outside of it.
+    """
+    x = Estimate(0.0, 0.0) if conserved else estimate(np.asarray(records.flip_ratios) / sites)
     z = np.asarray(records.magnetizations) / sites
-    return Magnetizations(
-        estimate(np.asarray(records.flip_ratios) / sites), estimate(z), estimate(np.abs(z)), estimate(z**2)
-    )
+    return Magnetizations(x, estimate(z), estimate(np.abs(z)), estimate(z**2))
 
 
 def sampled_products(records: Records, counts: Sequence[int]) -> list[Estimate]:

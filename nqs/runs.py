@@ -356,12 +356,13 @@ class _Setting:
     def _sampled(self, progress: Progress, before, last_spins, records) -> dict:
         energies = np.asarray(records.local_energies)
         energy = estimate(energies)
+        conserved = conserves_magnetization(self.form, self.sites)
         row = {
             "estimator": "sampling",
             "energy": energy.mean,
             "energy_error": energy.error,
             "variance": float(energies.var()),
-            **_named(sampled_magnetizations(records, self.sites)),
+            **_named(sampled_magnetizations(records, self.sites, conserved)),
         }
         if self.correlations:
             row |= _listed("correlation_z", sampled_products(records, self.correlations.counts))
@@ -376,7 +377,6 @@ class _Setting:
                 np.asarray(last_spins),
                 sampled_products(records, self.products.counts),
             )
-            row["energy_error"] = max(row["energy_error"], 2 * hamiltonian.side**2 * row["plaquette_error"])
         return row
 
     def _sampled_fidelity(self, progress: Progress, records, before: Ansatz, values) -> Estimate:

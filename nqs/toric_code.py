@@ -20,7 +20,7 @@ from nqs.statistics import Estimate, estimate
 # Of a trained filter: the share of Σ|w| that lies on its plaquette or star, and the smallest of its four
 # weights over the largest, from which on it counts as clean.
 CLEAN_SHARE, CLEAN_RATIO = 0.9, 0.3
-# Broken samples that may hide, with 5 % chance, where none is seen.
+# Chains with a broken plaquette that may hide, with 5 % chance, where none is seen.
 _UNSEEN = 3
 
 
@@ -142,20 +142,23 @@ def ground_state_weight(side: int, psi: np.ndarray) -> float:
 def _unseen_error(count: int, diagonal: np.ndarray, enclosed: int = 1) -> float:
     """The bound on a mean over loops where no sample has a broken plaquette; 0 where one has.
 
-    3 samples in all may hide, with two broken plaquettes each: each turns the sign of as many of the `count`
-    loops as a loop has enclosed plaquettes.
+    3 chains of all may hide, with two broken plaquettes each: each turns the sign of as many of the `count`
+    loops as a loop has enclosed plaquettes. A chain counts once, whatever its sweeps: broken pairs live long,
+    and for how long can't be measured where none is seen.
     """
     if np.any(diagonal != -count):
         return 0.0
-    return _UNSEEN / diagonal.size * 2 * min(1.0, 2 * enclosed / count)
+    return _UNSEEN / diagonal.shape[1] * 2 * min(1.0, 2 * enclosed / count)
 
 
 def sampled_observables(
     side: int, diagonal: np.ndarray, energies: np.ndarray, spins: np.ndarray, loops: Sequence[Estimate]
 ) -> dict:
-    """Star, plaquette, Wilson loops and sector weights from the records of a measurement.
+    """Star, plaquette, Wilson loops, sector weights and the energy's error from the records of a measurement.
 
-    Where no sample has a broken plaquette, errors are the bounds of `_unseen_error` and not 0.
+    Where no sample has a broken plaquette, errors are the bounds of `_unseen_error` and not 0. The energy is
+    −L² (star + plaquette), so its bound is 2 L² times theirs; where one is seen, the energies' own spread
+    is the error, which knows that star and plaquette are correlated.
 
     Args:
         diagonal: (sweeps, chains) −Σ_p B_p.
@@ -167,6 +170,7 @@ def sampled_observables(
     star, plaquette = estimate((diagonal - energies) / count), estimate(-diagonal / count)
     bound = _unseen_error(count, diagonal)
     return {
+        "energy_error": max(estimate(energies).error, 2 * count * bound),
         "star": star.mean,
         "star_error": max(star.error, bound),
         "plaquette": plaquette.mean,

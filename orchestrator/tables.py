@@ -145,7 +145,9 @@ STATES = Table(
         Column("star", _NUMBER, "toric code: ⟨Π σx⟩ of a star, averaged over all"),
         Column("star_error", _NUMBER, "one standard error"),
         Column("plaquette", _NUMBER, "toric code: ⟨Π σz⟩ of a plaquette, averaged over all"),
-        Column("plaquette_error", _NUMBER, "one standard error, or the bound 3 / n where none is broken"),
+        Column(
+            "plaquette_error", _NUMBER, "one standard error, or the bound by 3 / chains where none is broken"
+        ),
         Column(
             "wilson_loops",
             pa.list_(_NUMBER),
@@ -155,7 +157,7 @@ STATES = Table(
         Column(
             "wilson_loops_error",
             pa.list_(_NUMBER),
-            "one standard error of each, or the bound by 3 / n where none is broken",
+            "one standard error of each, or the bound by 3 / chains where none is broken",
         ),
         Column(
             "sector_weights",

@@ -62,6 +62,20 @@ def test_an_antiferromagnet_trains_in_its_sector_towards_the_ground_state():
     assert outcome.state["magnetization_z_squared"] == pytest.approx(0, abs=1e-20)
 
 
+def test_a_sampled_state_of_one_sector_has_no_transverse_magnetization():
+    """20 spins, too many for a sum: each σx leaves Σσz = 0, where the state is 0."""
+    run = DenseRun(
+        hamiltonian=rotated(20),
+        network=FeedForward(width_per_spin=1),
+        training=Training(samples=32, learning_rate=2e-2, diagonal_shift=1e-3),
+        steps=1,
+        replicate=0,
+    )
+    state = runs.advance(Task(run, 0, Measurement(sweeps=4, equilibration_sweeps=0)), 1e9).state
+    assert state["estimator"] == "sampling"
+    assert (state["magnetization_x"], state["magnetization_x_error"]) == (0, 0)
+
+
 @pytest.mark.parametrize(
     "terms, sentence",
     [

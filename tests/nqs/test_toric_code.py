@@ -249,7 +249,7 @@ def test_all_wilson_loops_of_the_exact_solution_are_1_as_its_weights_grow():
 
 def test_a_built_network_is_measured_as_a_run_without_steps():
     """3 × 3 by full summation, 4 × 4 from samples, 8 × 8 with the bound where nothing broken is seen."""
-    for side, magnitude, sampled in ((3, 0.3, False), (4, 0.3, True), (8, 1.6, True)):
+    for side, magnitude, sampled in ((3, 0.3, False), (4, 0.3, True), (8, 1.0, True)):
         run = DenseRun(
             hamiltonian=ToricCode(side=side),
             network=OddParity(magnitude=magnitude),
@@ -273,13 +273,14 @@ def test_a_built_network_is_measured_as_a_run_without_steps():
             continue
         assert 0 < state["energy_error"]
         assert abs(state["energy"] - expected.energy) < 4 * state["energy_error"]
-        if magnitude == 1.6:
-            # (n − 1) e^(−16 a) = 5e-10: no sample is broken, and the error is a bound.
-            assert state["plaquette"] == 1 and state["plaquette_error"] == pytest.approx(3 / 2560 * 4 / 64)
-            assert state["energy_error"] > 64 * state["plaquette_error"]
-            # Two broken plaquettes of three unseen samples turn 2 k² of 64 squares, at most all of them.
+        if magnitude == 1.0:
+            # n (n − 1) / 2 · e^(−16 a) = 2e-4: no sample is broken, and the error is a bound by 256 chains.
+            assert abs(state["energy"] - expected.energy) < state["energy_error"]
+            assert state["plaquette"] == 1 and state["plaquette_error"] == pytest.approx(3 / 256 * 4 / 64)
+            assert state["energy_error"] == pytest.approx(2 * 64 * state["plaquette_error"])
+            # Two broken plaquettes of three unseen chains turn 2 k² of 64 squares, at most all of them.
             assert state["wilson_loops"] == [1.0] * 7
-            bounds = [3 / 2560 * 2 * share for share in (2 / 64, 8 / 64, 18 / 64, 0.5, 50 / 64, 1, 1)]
+            bounds = [3 / 256 * 2 * share for share in (2 / 64, 8 / 64, 18 / 64, 0.5, 50 / 64, 1, 1)]
             assert state["wilson_loops_error"] == pytest.approx(bounds)
         else:
             errors = np.array(state["wilson_loops_error"])
@@ -287,7 +288,30 @@ def test_a_built_network_is_measured_as_a_run_without_steps():
             apart = np.abs(state["wilson_loops"] - np.array(odd_parity_loops(side, magnitude)))
             assert np.all(apart < 4 * errors)
             assert state["wilson_loops"][0] == pytest.approx(state["plaquette"], rel=1e-12)
+            # Stars are 1 of the built network: no error of theirs, and E = −16 (1 + plaquette).
+            assert state["energy_error"] == pytest.approx(16 * state["plaquette_error"], rel=1e-9)
             assert state["energy_error"] < 0.02 * abs(expected.energy)
+
+
+def test_the_bound_where_nothing_broken_is_seen_does_not_shrink_with_the_sweeps():
+    """8 × 8, a = 0.8: with a chance of 1/4 none of 256 chains shows its pairs, which outlive the records."""
+    side, magnitude, chains = 8, 0.8, 256
+    deviation = odd_parity_energy(side, magnitude, 8).energy + 2 * side**2
+    assert (1 - deviation / 4) ** chains == pytest.approx(0.25, abs=0.05)
+    for sweeps in (10, 1000):
+        diagonal, spins = np.full((sweeps, chains), -64.0), np.ones((2 * side**2, chains))
+        found = sampled_observables(side, diagonal, 2 * diagonal, spins, [])
+        assert found["energy_error"] == pytest.approx(2 * 64 * 3 / chains * 4 / 64)
+        assert deviation < found["energy_error"]
+
+
+def test_the_energys_error_is_its_own_spread_where_a_broken_plaquette_is_seen():
+    """Stars at 1, as in the built network: the energy varies by the plaquettes alone."""
+    diagonal = -16.0 + 4 * np.random.default_rng(0).integers(0, 3, (10, 64))
+    energies, spins = diagonal - 16, np.ones((32, 64))
+    found = sampled_observables(4, diagonal, energies, spins, [])
+    assert found["energy_error"] == estimate(energies).error
+    assert found["energy_error"] == pytest.approx(16 * found["plaquette_error"], rel=1e-12)
 
 
 def test_without_the_loops_chains_stay_in_their_sectors():
