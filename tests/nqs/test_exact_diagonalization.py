@@ -29,15 +29,24 @@ def test_the_energy_is_the_lowest_eigenvalue_of_the_full_matrix(side, boundary, 
     assert row["hamiltonian_parameters"] == hamiltonian.parameters_json
 
 
-def test_an_open_chain_has_the_free_fermion_energy():
-    """16 spins: E = −Σ ε_k, with ε_k the singular values of the bidiagonal matrix of h and J (Pfeuty 1970)."""
-    sites, field = 16, 0.8
-    modes = np.linalg.svd(field * np.eye(sites) + np.eye(sites, k=1), compute_uv=False)
+def free_fermion_modes(sites: int, field: float) -> np.ndarray:
+    return np.linalg.svd(field * np.eye(sites) + np.eye(sites, k=1), compute_uv=False)
+
+
+@pytest.mark.parametrize("field", [0.2, 0.8, 1.0, 3.0])
+def test_an_open_chain_has_the_free_fermion_energies(field):
+    """16 spins: E = −Σ ε_k, with ε_k the singular values of the bidiagonal matrix of h and J (Pfeuty 1970).
+
+    The lowest odd state has the lowest mode excited, 2 ε_1 above: 1e-11 at h = 0.2.
+    """
+    sites = 16
+    modes = free_fermion_modes(sites, field)
     bonds = np.stack([np.arange(sites - 1), np.arange(1, sites)], axis=1)
     form = constant_form(-np.ones(sites - 1), bonds, np.full(sites, -field), np.arange(sites)[:, None])
-    energy, bound = ground_state_energy(form, sites)
-    assert energy == pytest.approx(-modes.sum(), abs=1e-11)
-    assert bound < 1e-8
+    for parity, expected in (("even", -modes.sum()), ("odd", -modes.sum() + 2 * modes.min())):
+        energy, bound = ground_state_energy(form, sites, parity)
+        assert energy == pytest.approx(expected, abs=1e-11)
+        assert bound < 1e-8
 
 
 def test_sixteen_sites_on_the_square_agree_with_a_library_solver():
@@ -77,10 +86,6 @@ def test_a_flip_whose_coefficient_depends_on_spins_is_refused():
 def open_chain(sites: int, field: float) -> PauliTerms:
     terms = [(-1.0, f"Z{i} Z{i + 1}") for i in range(sites - 1)] + [(-field, f"X{i}") for i in range(sites)]
     return PauliTerms(name="chain", sites=sites, side=sites, terms=terms)
-
-
-def free_fermion_modes(sites: int, field: float) -> np.ndarray:
-    return np.linalg.svd(field * np.eye(sites) + np.eye(sites, k=1), compute_uv=False)
 
 
 def test_twenty_spins_of_any_terms_have_the_free_fermion_energy():
