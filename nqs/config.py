@@ -18,8 +18,10 @@ from pydantic_core import PydanticCustomError
 from nqs.identity import canonical_json, run_id_of
 from nqs.pruning import remaining_by_level
 
-# The largest lattices that a dense 2^N sum and an exact diagonalisation can reach.
+# The largest lattices that a dense 2^N sum can reach, and an exact diagonalisation in the whole space and in a
+# sector of the Ising model.
 FULL_SUMMATION_SITES = 18
+WHOLE_SPACE_SITES = 20
 EXACT_DIAGONALIZATION_SITES = 25
 # What a user brings: "module:function".
 _FUNCTION_NAME = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
@@ -602,7 +604,7 @@ def reference_method(hamiltonian: Hamiltonian) -> tuple[str, float]:
         return "exact", math.inf
     if isinstance(hamiltonian, TransverseFieldIsing):
         return "ed", EXACT_DIAGONALIZATION_SITES
-    return "ed", FULL_SUMMATION_SITES
+    return "ed", WHOLE_SPACE_SITES
 
 
 class ReferenceJob(Config):

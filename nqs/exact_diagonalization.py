@@ -1,7 +1,9 @@
-"""Lowest energies by exact diagonalisation: matrix-free Lanczos in a sector of the flip of all spins.
+"""Lowest energies by exact diagonalisation, matrix-free.
 
-H commutes with flipping all spins, and by Perron–Frobenius its ground state is even. A sector's basis
-has the last spin up, so 2^(N−1) amplitudes are enough: 5 × 5 needs 24 bits, 134 MB a vector.
+The Ising model's H commutes with flipping all spins, and by Perron–Frobenius its ground state is even: Lanczos in
+a sector of that flip. A sector's basis has the last spin up, so 2^(N−1) amplitudes are enough: 5 × 5 needs 24 bits,
+134 MB a vector. Other Hamiltonians are taken in the whole space, to 20 spins. Where levels are degenerate,
+`lowest_levels` finds every member.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from nqs import full_summation
 from nqs.config import (
     EXACT_DIAGONALIZATION_SITES,
+    WHOLE_SPACE_SITES,
     Hamiltonian,
     Parity,
     ToricCode,
@@ -34,6 +37,11 @@ _GROUP = 6
 # Lanczos stops at a residual of this times the energy, or where rounding stops it.
 _RELATIVE_RESIDUAL = 1e-11
 _MOST_ITERATIONS = 400
+# Levels closer than this part of 1 + |E| are one; converged ones differ by 1e-13.
+_SAME_LEVEL = 1e-10
+# A part of the configurations that has less of the ground state's norm has a higher energy; one configuration of
+# 2^18 has 4e-6 of a uniform state.
+_LEAST_WEIGHT = 1e-12
 
 
 class LowestState(NamedTuple):
@@ -96,22 +104,135 @@ def reference_energy(hamiltonian: Hamiltonian, parity: Parity = "even") -> dict:
 
 @lru_cache(maxsize=4)
 def ground_state(hamiltonian: Hamiltonian) -> tuple[float, float, np.ndarray]:
-    """Lowest energy, its residual norm and the state (2^sites,) > 0, over all configurations.
+    """Lowest energy, its residual norm and a state (2^sites,) ≥ 0 of it, over all configurations.
 
-    With a conserved Σσz it is the lowest of the sector Σσz = 0, in which the chains stay.
+    With a conserved Σσz it is the lowest of the sector Σσz = 0, in which the chains stay. Where the level is
+    degenerate the energy is right all the same, and the state is the projection of the uniform one to the level:
+    by Perron–Frobenius every part of the configurations that the flips connect has one lowest state, and it is
+    positive, so the uniform start has overlap with each. The Krylov space must stay that start's: ARPACK fills it
+    with random vectors where it is small, and then gave the toric code any mixture of its ground states.
 
     Raises:
-        ValueError: more sites than a full sum can hold.
+        ValueError: more sites than the whole space can have.
     """
     form, sites = flip_form(hamiltonian), hamiltonian.sites
+    _check_whole_space(sites)
     start = np.ones(1 << sites)
     if conserves_magnetization(form, sites):
-        start[full_summation.all_spins(sites).sum(0) != 0] = 0
+        start[2 * full_summation.down_spins(sites).astype(int) != sites] = 0
     apply = full_summation.product(form, sites)
-    operator = LinearOperator((len(start),) * 2, matvec=apply, dtype=float)
-    energies, vectors = eigsh(operator, k=1, which="SA", v0=start, ncv=min(20, len(start)), tol=1e-12)
-    energy, vector = float(energies[0]), np.abs(vectors[:, 0])
+    energy, _, ritz = _lowest_by_lanczos(apply, start)
+    vector = np.abs(_ritz_vector(apply, start, ritz))
     return energy, float(np.linalg.norm(apply(vector) - energy * vector)), vector
+
+
+def _check_whole_space(sites: int) -> None:
+    if sites > WHOLE_SPACE_SITES:
+        raise ValueError(
+            f"exact diagonalisation of {sites} sites in the whole space; at most {WHOLE_SPACE_SITES} are possible"
+        )
+
+
+def ground_state_weight(hamiltonian: Hamiltonian, psi: np.ndarray) -> float:
+    """Σ |⟨g|ψ⟩|² over all ground states g, of a normalised ψ (2^N,): the norm of its projection.
+
+    The ground states that `ground_state` is a sum of live on disjoint sets of configurations, so one vector has
+    them all; its overlap alone would give a network in one of the toric code's four sectors a weight of 1/4.
+    """
+    _, _, ground = ground_state(hamiltonian)
+    part = _connected_parts(flip_form(hamiltonian), hamiltonian.sites)
+    norms = np.bincount(part, ground**2)
+    overlaps = np.bincount(part, ground * psi)
+    # Where a part's lowest energy is higher, what is left of the start is a rounding error.
+    there = norms > _LEAST_WEIGHT
+    return float(np.sum(overlaps[there] ** 2 / norms[there]))
+
+
+def _connected_parts(form: FlipForm, sites: int) -> np.ndarray:
+    """(2^sites,) a label, below 2^sites, that configurations which the flips connect have in common.
+
+    The smallest of them: bits are cleared by Gaussian elimination of the flips over GF(2). A coefficient that
+    vanishes at some spins counts as a flip, so that parts may be joined that a conserved quantity separates.
+    """
+    labels = np.arange(1 << sites)
+    pivots: list[int] = []
+    for flipped in form.flip_sites:
+        mask = sum(1 << int(site) for site in flipped if site < sites)
+        for pivot in pivots:
+            mask = min(mask, mask ^ pivot)
+        if mask:
+            pivots.append(mask)
+    for pivot in sorted(pivots, reverse=True):
+        labels = np.minimum(labels, labels ^ pivot)
+    return labels
+
+
+class Levels(NamedTuple):
+    """The lowest eigenstates, degenerate ones with all their members.
+
+    Attributes:
+        energies: (count,) ascending, units of J.
+        residuals: (count,) norms |H v − E v|, bounds on the energies' errors.
+        vectors: (count, 2^sites), orthonormal.
+    """
+
+    energies: np.ndarray
+    residuals: np.ndarray
+    vectors: np.ndarray
+
+    @property
+    def degeneracy(self) -> int:
+        """How many of them have the lowest energy; at least so many states have, if all do."""
+        return int(np.sum(self.energies - self.energies[0] <= _SAME_LEVEL * (1 + abs(self.energies[0]))))
+
+
+def lowest_levels(hamiltonian: Hamiltonian, count: int) -> Levels:
+    """The lowest eigenstates over all configurations, one after the other, each with the ones before deflated.
+
+    A Krylov space of one start has a single vector of each level, whatever its degeneracy: plain Lanczos finds
+    further members only through rounding, and then some. Here those that are found are shifted to the top of the
+    spectrum, and a new random start has overlap with what remains. Memory: `count` vectors and twenty more,
+    0.2 GB at 20 spins.
+
+    Raises:
+        ValueError: more sites than the whole space can have, or more levels than configurations.
+    """
+    form, sites = flip_form(hamiltonian), hamiltonian.sites
+    _check_whole_space(sites)
+    if not 1 <= count <= 1 << sites:
+        raise ValueError(f"{count} levels of {sites} spins; 1 to {1 << sites} are possible")
+    apply, top = full_summation.product(form, sites), _spectral_bound(form)
+    generator = np.random.default_rng(0)  # any start does; this one makes the result repeatable
+    found = np.zeros((0, 1 << sites))
+    for _ in range(count):
+
+        def deflated(vector, found=found):
+            overlaps = found @ vector
+            inside = overlaps @ found
+            # H on what is orthogonal to the found ones, `top` on them.
+            return _without(apply(vector - inside), found) + top * inside
+
+        operator = LinearOperator((1 << sites,) * 2, matvec=deflated, dtype=float)
+        start = _without(generator.normal(size=1 << sites), found)
+        _, vectors = eigsh(operator, k=1, which="SA", v0=start, ncv=min(20, 1 << sites), tol=1e-12)
+        vector = _without(vectors[:, 0], found)
+        found = np.vstack([found, vector / np.linalg.norm(vector)])
+    products = np.stack([apply(vector) for vector in found])
+    energies, turn = np.linalg.eigh(found @ products.T)
+    vectors, products = turn.T @ found, turn.T @ products
+    residuals = np.linalg.norm(products - energies[:, None] * vectors, axis=1)
+    return Levels(energies, residuals, vectors)
+
+
+def _without(vector: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """The part of a vector that is orthogonal to orthonormal ones."""
+    return vector - (found @ vector) @ found
+
+
+def _spectral_bound(form: FlipForm) -> float:
+    """Above every eigenvalue: the sum of all coefficients' magnitudes, and 1."""
+    coefficients = (form.diagonal_coefficients, form.flip_coefficients, form.sign_coefficients)
+    return 1.0 + float(sum(np.abs(part).sum() for part in coefficients))
 
 
 def ground_state_energy(form: FlipForm, sites: int, parity: Parity = "even") -> tuple[float, float]:

@@ -66,28 +66,48 @@ def normalised(log_psi: np.ndarray) -> np.ndarray:
 
 
 def product(form: FlipForm, sites: int) -> Callable[[np.ndarray], np.ndarray]:
-    """ψ → H ψ for vectors (2^sites,); what does not depend on ψ is made once."""
+    """ψ → H ψ for vectors (2^sites,); what does not depend on ψ is made once.
+
+    Of coefficients that depend on spins the signs are kept, a byte a configuration: 20 spins on a ring of the
+    XXZ model take 20 MB in place of 160.
+    """
     configurations = np.arange(1 << sites)
-    signs = np.concatenate([all_spins(sites), np.ones((1, len(configurations)))])
+
+    def sign(chosen: np.ndarray) -> np.ndarray:
+        odd = np.bitwise_count(configurations & _mask(chosen, sites)).astype(np.int8) & 1
+        return 1 - 2 * odd
+
     diagonal = np.zeros(len(configurations))
     for coefficient, chosen in zip(form.diagonal_coefficients, form.diagonal_sites, strict=True):
-        diagonal += coefficient * signs[chosen].prod(0)
+        diagonal += coefficient * sign(chosen)
     flips = zip(form.flip_coefficients, form.flip_sites, form.sign_coefficients, form.sign_sites, strict=True)
     terms = [
         (
-            constant + sum(b * signs[chosen].prod(0) for b, chosen in zip(coefficients, signed, strict=True)),
-            sum(1 << int(site) for site in flipped if site < sites),
+            constant,
+            [(b, sign(chosen)) for b, chosen in zip(coefficients, signed, strict=True)],
+            _mask(flipped, sites),
         )
         for constant, flipped, coefficients, signed in flips
     ]
 
     def apply(psi: np.ndarray) -> np.ndarray:
         result = diagonal * psi
-        for coefficient, mask in terms:
+        for constant, signs, mask in terms:
+            coefficient = constant + sum(b * sign for b, sign in signs)
             result += coefficient * psi[configurations ^ mask]
         return result
 
     return apply
+
+
+def down_spins(sites: int) -> np.ndarray:
+    """(2^sites,) uint8, the spins −1 of every configuration."""
+    return np.bitwise_count(np.arange(1 << sites))
+
+
+def _mask(chosen: np.ndarray, sites: int) -> int:
+    """The bits of a padded list of sites."""
+    return sum(1 << int(site) for site in chosen if site < sites)
 
 
 def apply(form: FlipForm, psi: np.ndarray) -> np.ndarray:

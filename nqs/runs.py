@@ -17,7 +17,7 @@ from nqs.ansatz import Ansatz, by_layer, common_degree, joined, on_device, start
 from nqs.config import FULL_SUMMATION_SITES, DenseRun, Hamiltonian, Run, ToricCode, TrajectoryRun
 from nqs.correlations import correlations_of
 from nqs.engine import equilibrate, train, train_batch
-from nqs.exact_diagonalization import ground_state
+from nqs.exact_diagonalization import ground_state_weight
 from nqs.hamiltonians import FlipForm, conserves_magnetization, flip_form
 from nqs.identity import seed_of
 from nqs.moves import Moves, moves_of
@@ -331,7 +331,7 @@ class _Setting:
             row |= _fidelity(Estimate(full_summation.log_fidelity(psi, other), 0.0))
         hamiltonian = self.dense.hamiltonian
         if not isinstance(hamiltonian, ToricCode):
-            return row | {"ground_state_weight": float(ground_state(hamiltonian)[2] @ psi) ** 2}
+            return row | {"ground_state_weight": ground_state_weight(hamiltonian, psi)}
         side, spins = hamiltonian.side, full_summation.all_spins(self.sites)
         plaquette = float(psi**2 @ toric_code.mean_plaquette(side, spins))
         # E = −n (star + plaquette).

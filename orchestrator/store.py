@@ -590,7 +590,10 @@ def _joined_states(states: pl.DataFrame, runs: pl.DataFrame, references: pl.Data
             relative_error_error=error / scale,
             error_per_spin=difference / pl.col("sites"),
             error_per_spin_error=error / pl.col("sites"),
-            below_reference=-difference > pl.max_horizontal(_SIGNIFICANT * error, _ROUNDING * scale),
+            # The largest of a null and a number is the number, and an unknown error is not none.
+            below_reference=pl.when(error.is_not_null()).then(
+                -difference > pl.max_horizontal(_SIGNIFICANT * error, _ROUNDING * scale)
+            ),
         )
         .select(_schema(JOINED_STATES).names())
         .sort("kind", "side", "run_id", "level")

@@ -1,5 +1,6 @@
 """Each page on a finished study, on one that has only begun, on damaged ones and on none."""
 
+import dataclasses
 import shutil
 
 import polars as pl
@@ -9,7 +10,12 @@ from explorer import charts
 from orchestrator.export import export_study
 from orchestrator.store import read_study
 from tests.explorer.conftest import NETWORKS
-from tests.explorer.synthetic_study import made_up_networks, write_diverged_run, write_run_directory
+from tests.explorer.synthetic_study import (
+    made_up_networks,
+    reference_energy,
+    write_diverged_run,
+    write_run_directory,
+)
 
 CHARTS = {"overview": 1, "lottery_tickets": 2, "finite_size": 5, "training": 1}
 
@@ -287,6 +293,42 @@ def test_a_diverged_run_is_listed_with_its_reason_and_counts_as_finished(app, un
     assert "diverged: energy is NaN at step 412" in set(listed["reason"])
     # Its trajectory and tickets can't be trained any more, and say so.
     assert (listed["status"] == "blocked").sum() == 7
+
+
+def written_with_one_energy_below(path, errors: float):
+    """A study whose first network lies so many of its errors of 1e-3 below the reference."""
+    first, *others = made_up_networks(sides=(4,), trajectories=1, levels=2, ticket_levels=())
+    reference, error = reference_energy(16), 1e-3
+    row = first.row | {"energy": reference - errors * error, "energy_error": error}
+    write_run_directory(path, [dataclasses.replace(first, row=row), *others])
+    return first
+
+
+def test_a_network_5_errors_below_its_reference_is_on_the_overview(app, tmp_path):
+    network = written_with_one_energy_below(tmp_path / "study", 5.1)
+    test = app(tmp_path / "study", "overview")
+    assert not test.exception and not test.error
+    assert "more than five standard errors below the reference energy" in texts(test.warning)
+    assert "Networks below their reference" in texts(test.subheader)
+    (listed,) = [frame.value for frame in test.dataframe if "reference_method" in frame.value.columns]
+    assert listed[["run_id", "level"]].values.tolist() == [[network.run.run_id, network.level]]
+    assert listed["reference_energy"].item() - listed["energy"].item() == pytest.approx(5.1e-3)
+
+
+def test_a_network_less_than_5_errors_below_its_reference_is_not_on_the_overview(app, tmp_path):
+    written_with_one_energy_below(tmp_path / "study", 4.9)
+    test = app(tmp_path / "study", "overview")
+    assert not test.exception and not test.error and not test.warning
+    assert "Networks below their reference" not in texts(test.subheader)
+
+
+def test_networks_without_a_reference_are_not_on_the_overview_as_below_it(app, tmp_path):
+    written_with_one_energy_below(tmp_path / "study", 1000)
+    for part in (tmp_path / "study" / "tables" / "references").iterdir():
+        part.unlink()
+    test = app(tmp_path / "study", "overview")
+    assert not test.exception and not test.error
+    assert "Networks below their reference" not in texts(test.subheader)
 
 
 def test_a_side_without_reference_energy_is_named_and_its_magnetisation_is_shown(app, finished, tmp_path):

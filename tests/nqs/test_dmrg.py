@@ -7,7 +7,8 @@ import pytest
 
 from nqs import dmrg
 from nqs.config import PauliTerms, ReferenceJob, TransverseFieldIsing
-from nqs.exact_diagonalization import reference_energy
+from nqs.exact_diagonalization import ground_state_energy, reference_energy
+from nqs.hamiltonians import flip_form
 from nqs.references import advance_reference
 from nqs.tasks import ReferenceTask
 
@@ -56,9 +57,10 @@ def test_sixteen_sites_fall_to_the_exact_energy_as_the_weight_does():
 
 
 @needs_tenpy
-def test_an_open_chain_has_the_free_fermion_energy():
+@pytest.mark.parametrize("field", [0.5, 1.0, 2.0])
+def test_an_open_chain_has_the_free_fermion_energy_as_lanczos_has(field):
     """E = −Σ ε_k, ε_k the singular values of the bidiagonal matrix of h and J (Pfeuty 1970)."""
-    sites, field = 16, 1.0
+    sites = 16
     modes = np.linalg.svd(field * np.eye(sites) + np.eye(sites, k=1), compute_uv=False)
     bonds = [(-1.0, f"Z{i} Z{i + 1}") for i in range(sites - 1)]
     terms = bonds + [(-field, f"X{i}") for i in range(sites)]
@@ -69,6 +71,8 @@ def test_an_open_chain_has_the_free_fermion_energy():
         for sweeps in range(6):
             state, info = dmrg.sweep(model, state, 32, dmrg.mixer_amplitude(sweeps))
         assert info.energy == pytest.approx(expected, abs=1e-9)
+        lanczos, _ = ground_state_energy(flip_form(chain), sites, parity)
+        assert info.energy == pytest.approx(lanczos, abs=1e-9)
 
 
 @needs_tenpy

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import shutil
 import signal
@@ -15,6 +16,7 @@ import pytest
 from orchestrator.__main__ import main
 from orchestrator.run_directory import RunDirectory
 from orchestrator.store import read_study
+from orchestrator.tables import REFERENCES
 from tests.orchestrator.fake_engine import FakeEngine
 from tests.orchestrator.studies import REPOSITORY, SWEEP_FILE, assert_same_tables, run_ids, small_plan
 
@@ -206,6 +208,53 @@ def test_status_tells_the_first_error_and_what_it_leaves_to_do(sweep_file, tmp_p
     left = [run["remaining_seconds"] for run in status["runs"] if run["status"] in ("failed", "blocked")]
     assert min(left) > 0
     assert status["remaining_seconds"] == pytest.approx(sum(left))
+
+
+def with_lowest_energy_below_reference(path, errors: float) -> dict:
+    """Put the study's reference so many combined errors above its lowest energy; that state."""
+    state = read_study(path).states.sort("energy").row(0, named=True)
+    (part,) = RunDirectory(path).table(REFERENCES).iterdir()
+    energy = state["energy"] + errors * math.hypot(state["energy_error"], 0.05)
+    pl.read_parquet(part).with_columns(energy=energy, energy_error=0.05).write_parquet(part)
+    return state
+
+
+def test_an_energy_5_errors_below_its_reference_is_named_wherever_a_study_is_told(copy, sweep_file, capsys):
+    state = with_lowest_energy_below_reference(copy, 5.1)
+    name = f"{state['run_id']} level {state['level']}"
+    arguments = [str(sweep_file), "--out", str(copy)]
+    # A start with nothing to do ends as any run does.
+    for flags in ([], ["--status"]):
+        assert main([*arguments, *flags]) == 0
+        (line,) = [line for line in capsys.readouterr().out.splitlines() if "below its reference" in line]
+        assert line.startswith(f"below its reference: {name}: energy {state['energy']:.10g} lies ")
+        assert line.endswith("(ed), more than 5 errors")
+    assert main([*arguments, "--status", "--json"]) == 0
+    (told,) = json.loads(capsys.readouterr().out)["below_reference"]
+    assert (told["run_id"], told["level"], told["energy"]) == (
+        state["run_id"],
+        state["level"],
+        state["energy"],
+    )
+    assert told["reference_energy"] - told["energy"] == pytest.approx(5.1 * math.hypot(0.1, 0.05))
+    export = copy.parent / "export"
+    assert main([*arguments, "--export", str(export)]) == 0
+    flagged = pl.read_parquet(export / "states.parquet").filter("below_reference")
+    assert flagged.select("run_id", "level").rows() == [(state["run_id"], state["level"])]
+
+
+def test_an_energy_less_than_5_errors_below_its_reference_is_named_nowhere(copy, sweep_file, capsys):
+    with_lowest_energy_below_reference(copy, 4.9)
+    arguments = [str(sweep_file), "--out", str(copy)]
+    for flags in ([], ["--status"]):
+        assert main([*arguments, *flags]) == 0
+        assert "below its reference" not in capsys.readouterr().out
+    assert main([*arguments, "--status", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["below_reference"] == []
+    export = copy.parent / "export"
+    assert main([*arguments, "--export", str(export)]) == 0
+    column = pl.read_parquet(export / "states.parquet")["below_reference"]
+    assert column.null_count() == 0 and not column.any()
 
 
 def test_a_plan_names_every_missing_run_with_its_reason_and_writes_nothing(sweep_file, tmp_path):

@@ -261,6 +261,57 @@ def test_an_energy_significantly_below_its_reference_is_flagged(errors_below, fl
     assert found is flagged
 
 
+def below(study, state: dict) -> bool | None:
+    """The flag of a state of the study."""
+    return study.states.filter(run_id=state["run_id"], level=state["level"])["below_reference"].item()
+
+
+def with_reference_at(path, energy: float, error: float | None):
+    """The study with this energy as its one reference."""
+    job = next(job for job in small_plan().jobs.values() if job.kind == "reference")
+    row = FakeEngine().reference_energy(job.hamiltonian) | {"energy": energy, "energy_error": error}
+    return with_references(path, [row])
+
+
+def with_energy_errors(path, error: float | None) -> None:
+    """Give every committed state this standard error."""
+    for part in (path / "tables" / "states").iterdir():
+        pl.read_parquet(part).with_columns(energy_error=pl.lit(error, pl.Float64)).write_parquet(part)
+
+
+@pytest.mark.parametrize("roundings_below, flagged", [(-100, False), (0.9, False), (1.1, True)])
+def test_an_exact_sum_below_an_exact_reference_is_flagged_where_it_is_no_rounding(
+    roundings_below, flagged, copy
+):
+    """Neither has an error: what counts is a relative 1e-11."""
+    with_energy_errors(copy, 0.0)
+    state = read_study(copy).states.row(0, named=True)
+    reference = state["energy"] + roundings_below * 1e-11 * abs(state["energy"])
+    assert below(with_reference_at(copy, reference, 0.0), state) is flagged
+
+
+@pytest.mark.parametrize("errors_below, flagged", [(4.9, False), (5.1, True)])
+def test_an_exact_sum_is_compared_by_the_references_error(errors_below, flagged, copy):
+    with_energy_errors(copy, 0.0)
+    state = read_study(copy).states.row(0, named=True)
+    assert below(with_reference_at(copy, state["energy"] + errors_below * 1e-6, 1e-6), state) is flagged
+
+
+def test_an_energy_without_a_reference_or_of_unknown_error_is_not_flagged(copy):
+    state = read_study(copy).states.row(0, named=True)
+    with_energy_errors(copy, None)
+    assert below(with_reference_at(copy, 0.0, 0.0), state) is None
+    with_energy_errors(copy, 0.1)
+    assert below(with_reference_at(copy, 100.0, 0.0), state) is True
+    directory = RunDirectory(copy)
+    for part in directory.table(REFERENCES).iterdir():
+        part.unlink()
+    study = read_study(copy)
+    assert study.states["reference_energy"].null_count() == 12
+    assert study.states["below_reference"].null_count() == 12
+    assert study.states.filter("below_reference").is_empty()
+
+
 def test_references_of_version_2_without_parities_are_ground_states(copy):
     for path in (copy / "tables" / "references").iterdir():
         pl.read_parquet(path).drop("parity", "gap", "seconds").write_parquet(path)
