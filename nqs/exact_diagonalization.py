@@ -104,13 +104,24 @@ def ground_state(hamiltonian: Hamiltonian) -> tuple[float, float, np.ndarray]:
         ValueError: more sites than a full sum can hold.
     """
     form, sites = flip_form(hamiltonian), hamiltonian.sites
-    start = np.ones(1 << sites)
+    apply, whole = full_summation.product(form, sites), np.zeros(1 << sites)
+    inside = np.ones(len(whole), bool)
     if conserves_magnetization(form, sites):
-        start[full_summation.all_spins(sites).sum(0) != 0] = 0
-    apply = full_summation.product(form, sites)
-    operator = LinearOperator((len(start),) * 2, matvec=apply, dtype=float)
-    energies, vectors = eigsh(operator, k=1, which="SA", v0=start, ncv=min(20, len(start)), tol=1e-12)
-    energy, vector = float(energies[0]), np.abs(vectors[:, 0])
+        inside = full_summation.all_spins(sites).sum(0) == 0
+
+    def apply_inside(part):
+        # On the sector's own basis: a start in the sector does not stay there, since ARPACK goes on from a
+        # random vector once the start's Krylov space is exhausted.
+        whole[inside] = part.ravel()
+        return apply(whole)[inside]
+
+    size = int(inside.sum())
+    # Positive, so that it overlaps the ground state; not uniform, since H may send that vector to 0.
+    start = 1 + np.random.default_rng(0).random(size)
+    operator = LinearOperator((size, size), matvec=apply_inside, dtype=float)
+    energies, vectors = eigsh(operator, k=1, which="SA", v0=start, ncv=min(20, size), tol=1e-12)
+    energy, vector = float(energies[0]), np.zeros(len(whole))
+    vector[inside] = np.abs(vectors[:, 0])
     return energy, float(np.linalg.norm(apply(vector) - energy * vector)), vector
 
 
