@@ -68,7 +68,7 @@ STATE_COLUMNS = (
     Column("reference_energy", _NUMBER, "E0, total, units of J"),
     Column("reference_energy_error", _NUMBER, "its error"),
     Column("reference_method", _TEXT, "ed, dmrg or exact"),
-    Column("relative_error", _NUMBER, "(E − E0) / |E0|, signed"),
+    Column("relative_error", _NUMBER, "(E − E0) / |E0|, signed; null where E0 is 0 within its error"),
     Column("relative_error_error", _NUMBER, "one standard error"),
     Column("error_per_spin", _NUMBER, "(E − E0) / N, signed, units of J"),
     Column("error_per_spin_error", _NUMBER, "one standard error"),
@@ -581,7 +581,10 @@ def _joined_states(states: pl.DataFrame, runs: pl.DataFrame, references: pl.Data
     )
     difference = pl.col("energy") - pl.col("reference_energy")
     error = (pl.col("energy_error").pow(2) + pl.col("reference_energy_error").fill_null(0).pow(2)).sqrt()
-    scale = pl.col("reference_energy").abs()
+    size = pl.col("reference_energy").abs()
+    # An energy of 0 comes as 1e-16 from a diagonalisation, and nothing is small or large next to it.
+    is_zero = size <= pl.max_horizontal("reference_energy_error", _ROUNDING)
+    scale = pl.when(~is_zero).then(size)
     return (
         states.join(of_run, on="run_id")
         .join(best, on=hamiltonian, how="left")
@@ -592,7 +595,7 @@ def _joined_states(states: pl.DataFrame, runs: pl.DataFrame, references: pl.Data
             error_per_spin_error=error / pl.col("sites"),
             # The largest of a null and a number is the number, and an unknown error is not none.
             below_reference=pl.when(error.is_not_null()).then(
-                -difference > pl.max_horizontal(_SIGNIFICANT * error, _ROUNDING * scale)
+                -difference > pl.max_horizontal(_SIGNIFICANT * error, _ROUNDING * size)
             ),
         )
         .select(_schema(JOINED_STATES).names())

@@ -205,3 +205,56 @@ def test_the_weight_of_a_single_ground_state_is_its_overlap_squared():
     psi /= np.linalg.norm(psi)
     exact = np.linalg.eigh(ising_matrix(3, 2.0))[1][:, 0]
     assert ground_state_weight(hamiltonian, psi) == pytest.approx((exact @ psi) ** 2, abs=1e-9)
+
+
+def of_strings(strings, sites):
+    """A config of an oracle's Pauli strings (coefficient, letters, sites)."""
+    terms = [
+        (c, " ".join(f"{letter}{site}" for letter, site in zip(letters, chosen, strict=True)))
+        for c, letters, chosen in strings
+    ]
+    return PauliTerms(name="own", sites=sites, side=sites, terms=terms)
+
+
+def exchanges(bonds, anisotropy, field=0.0, sites=0):
+    """−XX − YY + Δ ZZ on each bond and −h Z on each site."""
+    pairs = [
+        (c, 2 * letter, bond) for bond in bonds for letter, c in zip("XYZ", (-1, -1, anisotropy), strict=True)
+    ]
+    return pairs + [(-field, "Z", (site,)) for site in range(sites) if field]
+
+
+@pytest.mark.parametrize(
+    "sites, strings",
+    [
+        # Of these the lowest level of all is outside of the sector, in the last case by a field.
+        (4, exchanges(ring_bonds(4), -2.0)),
+        (6, exchanges(ring_bonds(6), -2.0)),
+        (6, exchanges(ring_bonds(6), 0.5, 3.0, 6)),
+        # The uniform vector is an eigenvector, after which nothing of its Krylov space is left.
+        (6, exchanges([(i, j) for j in range(6) for i in range(j)], -2.0)),
+    ],
+)
+def test_a_conserved_magnetization_gives_the_lowest_level_of_its_sector(sites, strings):
+    matrix = pauli_matrix(strings, sites)
+    inside = np.flatnonzero([2 * x.bit_count() == sites for x in range(2**sites)])
+    expected = np.linalg.eigvalsh(matrix[np.ix_(inside, inside)])[0]
+    assert np.linalg.eigvalsh(matrix)[0] < expected - 1e-3
+    energy, residual, vector = ground_state(of_strings(strings, sites))
+    assert energy == pytest.approx(expected, abs=1e-10)
+    assert residual < 1e-10
+    assert vector[inside] @ vector[inside] == pytest.approx(1, abs=1e-12)
+    assert np.all(np.delete(vector, inside) == 0)
+
+
+@pytest.mark.parametrize("sites", [2, 10])
+def test_an_energy_of_0_with_the_uniform_state_is_found(sites):
+    """H = Σ_k w_k (1 − X_k) over sites and pairs sends the uniform vector to 0."""
+    chosen = [(i,) for i in range(sites)] + [(i, i + 1) for i in range(sites - 1)]
+    # Whole numbers, whose sums have no rounding: the vector becomes exactly 0.
+    weights = np.random.default_rng(3).integers(1, 5, len(chosen)).astype(float)
+    flips = [(-w, len(own) * "X", own) for w, own in zip(weights, chosen, strict=True)]
+    energy, residual, vector = ground_state(of_strings([(weights.sum(), "", ()), *flips], sites))
+    assert energy == pytest.approx(0, abs=1e-10)
+    assert residual < 1e-10
+    np.testing.assert_allclose(vector, 2 ** (-sites / 2), rtol=1e-8)

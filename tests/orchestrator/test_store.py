@@ -312,6 +312,16 @@ def test_an_energy_without_a_reference_or_of_unknown_error_is_not_flagged(copy):
     assert study.states.filter("below_reference").is_empty()
 
 
+@pytest.mark.parametrize("reference", [0.0, -2e-16])
+def test_next_to_a_reference_of_0_there_is_no_relative_error(reference, copy):
+    job = next(job for job in small_plan().jobs.values() if job.kind == "reference")
+    row = FakeEngine().reference_energy(job.hamiltonian)
+    states = with_references(copy, [row | {"energy": reference, "energy_error": 0.0}]).states
+    for name in ("relative_error", "relative_error_error"):
+        assert states[name].null_count() == states.height == 12
+    np.testing.assert_allclose(states["error_per_spin"], states["energy"] / 4, rtol=1e-12)
+
+
 def test_references_of_version_2_without_parities_are_ground_states(copy):
     for path in (copy / "tables" / "references").iterdir():
         pl.read_parquet(path).drop("parity", "gap", "seconds").write_parquet(path)
