@@ -153,16 +153,26 @@ def _check_terms(terms: tuple[tuple[float, str], ...], sites: int) -> None:
             if int(letter[1:]) >= sites:
                 raise ValueError(f"term {string!r} has site {letter[1:]}; the sites are 0 to {sites - 1}")
     # Here, since that module takes the configs from this one.
-    from nqs.hamiltonians import conserves_magnetization, form_of_terms
+    from nqs.hamiltonians import conserves_magnetization, form_of_terms, unpadded_sets
+    from nqs.moves import unconnected_sites
 
     form = form_of_terms(terms, sites)
-    if sites % 2 and len(form.flip_sites) and conserves_magnetization(form, sites):
-        raise ValueError(
-            f"the terms conserve Σσz, and {sites} spins cannot have Σσz = 0, where chains start; take an even number"
-        )
     if not len(form.flip_sites):
         raise ValueError(
             "no term flips a spin: the ground state is a configuration, and no network is needed"
+        )
+    if not conserves_magnetization(form, sites):
+        return
+    if sites % 2:
+        raise ValueError(
+            f"the terms conserve Σσz, and {sites} spins cannot have Σσz = 0, where chains start; take an even number"
+        )
+    if unconnected := unconnected_sites(unpadded_sets(form.flip_sites, sites), sites):
+        raise ValueError(
+            "the terms conserve Σσz, and no series of their exchanges connects the sites {} and {}: Σσz of each "
+            "part stays what a chain starts with; connect them, or take the parts by themselves".format(
+                *unconnected
+            )
         )
 
 

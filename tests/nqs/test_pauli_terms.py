@@ -98,6 +98,22 @@ def test_an_odd_ring_that_conserves_magnetization_is_refused():
         PauliTerms(name="own", sites=5, side=5, terms=terms)
 
 
+def xxz_legs(rungs):
+    """Two rings of four spins, exchanges within each, with these letters between them."""
+    legs = [(i, (i + 1) % 4) for i in range(4)]
+    pairs = [(letter, i + leg, j + leg) for leg in (0, 4) for i, j in legs for letter in "XYZ"]
+    pairs += [(letter, i, i + 4) for i in range(4) for letter in rungs]
+    return [(-1.0, f"{letter}{i} {letter}{j}") for letter, i, j in pairs]
+
+
+def test_exchanges_that_leave_the_lattice_in_parts_are_refused():
+    with pytest.raises(ValidationError, match="no series of their exchanges connects the sites 0 and 4"):
+        PauliTerms(name="Ising rungs", sites=8, side=8, terms=xxz_legs("Z"))
+    PauliTerms(name="exchange rungs", sites=8, side=8, terms=xxz_legs("XYZ"))
+    # Single flips, which do not conserve Σσz, reach all of it.
+    PauliTerms(name="in a field", sites=8, side=8, terms=[*xxz_legs("Z"), (-1.0, "X0")])
+
+
 def test_a_sign_problem_is_refused_by_the_name_of_its_terms():
     with pytest.raises(ValueError, match="X0 X1.* is positive.*marshall_rotated"):
         pauli_terms(heisenberg(6), "heisenberg ring")
