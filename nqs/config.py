@@ -101,9 +101,11 @@ class ToricCode(HamiltonianConfig):
 
 
 class PauliTerms(HamiltonianConfig):
-    """H = Σ_k c_k P_k of Pauli strings: any real Hamiltonian, as `nqs.hamiltonians.pauli_terms` reads NetKet's.
+    """H = Σ_k c_k P_k of Pauli strings, as `nqs.operators.pauli_terms` reads NetKet's operators.
 
-    The terms are the identity; name, side and field are for tables and charts.
+    Real, and with c(s) ≤ 0 for every flip; see `nqs.hamiltonians.form_of_strings`. The terms are the identity, in
+    one form whatever their spelling: letters by ascending site, equal strings summed, zeros dropped, strings in
+    the order of their (site, letter) pairs. Name, side and field are for tables and charts.
     """
 
     not_identity: ClassVar[frozenset[str]] = frozenset({"name", "side", "field"})
@@ -121,13 +123,17 @@ class PauliTerms(HamiltonianConfig):
     @field_validator("terms")
     @classmethod
     def _are_pauli_strings(cls, terms):
-        for _, string in terms:
-            if not all(re.fullmatch(r"[XYZ]\d+", letter) for letter in string.split()):
+        coefficients: dict[tuple[tuple[int, str], ...], list[float]] = {}
+        for coefficient, string in terms:
+            if not all(re.fullmatch(r"[XYZ][0-9]+", letter) for letter in string.split()):
                 raise ValueError(f"term {string!r}; allowed: letters X, Y, Z with a site, as in 'X0 Z3'")
-            chosen = [letter[1:] for letter in string.split()]
-            if len(set(chosen)) < len(chosen):
+            letters = tuple(sorted((int(letter[1:]), letter[0]) for letter in string.split()))
+            if len({site for site, _ in letters}) < len(letters):
                 raise ValueError(f"term {string!r} has a site twice")
-        return terms
+            coefficients.setdefault(letters, []).append(coefficient)
+        # The same whatever the order of the sum, as the terms are an identity.
+        sums = ((math.fsum(own), letters) for letters, own in sorted(coefficients.items()))
+        return tuple((c, " ".join(f"{letter}{i}" for i, letter in letters)) for c, letters in sums if c)
 
     @model_validator(mode="after")
     def _fits_the_engine(self):
