@@ -103,9 +103,11 @@ class ToricCode(HamiltonianConfig):
 
 
 class PauliTerms(HamiltonianConfig):
-    """H = Σ_k c_k P_k of Pauli strings: any real Hamiltonian, as `nqs.hamiltonians.pauli_terms` reads NetKet's.
+    """H = Σ_k c_k P_k of Pauli strings, as `nqs.operators.pauli_terms` reads NetKet's operators.
 
-    The terms are the identity; name, side and field are for tables and charts.
+    Real, and with c(s) ≤ 0 for every flip; see `nqs.hamiltonians.form_of_strings`. The terms are the identity, in
+    one form whatever their spelling: letters by ascending site, equal strings summed, zeros dropped, strings in
+    the order of their (site, letter) pairs. Name, side and field are for tables and charts.
     """
 
     not_identity: ClassVar[frozenset[str]] = frozenset({"name", "side", "field"})
@@ -123,13 +125,17 @@ class PauliTerms(HamiltonianConfig):
     @field_validator("terms")
     @classmethod
     def _are_pauli_strings(cls, terms):
-        for _, string in terms:
-            if not all(re.fullmatch(r"[XYZ]\d+", letter) for letter in string.split()):
+        coefficients: dict[tuple[tuple[int, str], ...], list[float]] = {}
+        for coefficient, string in terms:
+            if not all(re.fullmatch(r"[XYZ][0-9]+", letter) for letter in string.split()):
                 raise ValueError(f"term {string!r}; allowed: letters X, Y, Z with a site, as in 'X0 Z3'")
-            chosen = [letter[1:] for letter in string.split()]
-            if len(set(chosen)) < len(chosen):
+            letters = tuple(sorted((int(letter[1:]), letter[0]) for letter in string.split()))
+            if len({site for site, _ in letters}) < len(letters):
                 raise ValueError(f"term {string!r} has a site twice")
-        return terms
+            coefficients.setdefault(letters, []).append(coefficient)
+        # The same whatever the order of the sum, as the terms are an identity.
+        sums = ((math.fsum(own), letters) for letters, own in sorted(coefficients.items()))
+        return tuple((c, " ".join(f"{letter}{i}" for i, letter in letters)) for c, letters in sums if c)
 
     @model_validator(mode="after")
     def _fits_the_engine(self):
@@ -155,16 +161,26 @@ def _check_terms(terms: tuple[tuple[float, str], ...], sites: int) -> None:
             if int(letter[1:]) >= sites:
                 raise ValueError(f"term {string!r} has site {letter[1:]}; the sites are 0 to {sites - 1}")
     # Here, since that module takes the configs from this one.
-    from nqs.hamiltonians import conserves_magnetization, form_of_terms
+    from nqs.hamiltonians import conserves_magnetization, form_of_terms, unpadded_sets
+    from nqs.moves import unconnected_sites
 
     form = form_of_terms(terms, sites)
-    if sites % 2 and len(form.flip_sites) and conserves_magnetization(form, sites):
-        raise ValueError(
-            f"the terms conserve Σσz, and {sites} spins cannot have Σσz = 0, where chains start; take an even number"
-        )
     if not len(form.flip_sites):
         raise ValueError(
             "no term flips a spin: the ground state is a configuration, and no network is needed"
+        )
+    if not conserves_magnetization(form, sites):
+        return
+    if sites % 2:
+        raise ValueError(
+            f"the terms conserve Σσz, and {sites} spins cannot have Σσz = 0, where chains start; take an even number"
+        )
+    if unconnected := unconnected_sites(unpadded_sets(form.flip_sites, sites), sites):
+        raise ValueError(
+            "the terms conserve Σσz, and no series of their exchanges connects the sites {} and {}: Σσz of each "
+            "part stays what a chain starts with; connect them, or take the parts by themselves".format(
+                *unconnected
+            )
         )
 
 

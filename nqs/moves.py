@@ -70,6 +70,20 @@ def moves_of(form: FlipForm, sites: int) -> Moves:
     return single_flips(sites)
 
 
+def unconnected_sites(bonds: Iterable[Sequence[int]], sites: int) -> tuple[int, int] | None:
+    """Two sites that no series of exchanges along the bonds connects, site 0 and the first of such; or None."""
+    parent = list(range(sites))
+
+    def root(site: int) -> int:
+        while parent[site] != site:
+            parent[site] = site = parent[parent[site]]
+        return site
+
+    for left, right in bonds:
+        parent[root(left)] = root(right)
+    return next(((0, site) for site in range(sites) if root(site) != root(0)), None)
+
+
 def allowed(spins: Array, flipped: Array, exchange: Array) -> Array:
     """Where a move may be made: (chains,) booleans from spins (sites, chains) and one padded set of sites."""
     total = spins.at[flipped].get(mode="fill", fill_value=0).sum(0)

@@ -38,6 +38,35 @@ def test_the_terms_are_the_identity_and_the_name_is_not():
     assert one.parameters_json != fewer.parameters_json
 
 
+def test_order_and_spelling_of_the_terms_are_not_the_identity():
+    def run_id(terms):
+        return dense_run(PauliTerms(name="own", sites=12, side=12, terms=terms)).run_id
+
+    terms = [(-1.0, "X2"), (0.6, "Z0 Z1"), (-0.5, "X0 X1 X10"), (2.0, "")]
+    others = [
+        terms[::-1],
+        [(-1.0, "X02"), (0.6, "Z1  Z0"), (-0.5, "X10 X1 X0"), (2.0, "")],
+        [(0.1, "Z0 Z1"), (-1.0, "X2"), (0.2, "Z1 Z0"), (0.3, "Z0 Z1"), *terms[2:]],
+        [*terms, (0.7, "Z5"), (-0.7, "Z5")],
+    ]
+    assert {run_id(other) for other in others} == {run_id(terms)}
+    assert len({run_id(terms), run_id(terms[:-1]), run_id([*terms, (0.7, "Z5")])}) == 3
+    found = PauliTerms(name="own", sites=12, side=12, terms=terms).terms
+    assert found == ((2.0, ""), (-0.5, "X0 X1 X10"), (0.6, "Z0 Z1"), (-1.0, "X2"))
+
+
+def test_terms_by_hand_are_the_run_of_netkets_terms():
+    letters = {"X": -1.0, "Y": -1.0, "Z": 1.0}
+    terms = [(c, f"{letter}{i} {letter}{(i + 1) % 6}") for i in range(6) for letter, c in letters.items()]
+    own = PauliTerms(name="by hand", sites=6, side=6, boundary="periodic", terms=terms)
+    assert dense_run(own).run_id == dense_run(rotated(6)).run_id
+
+
+def dense_run(hamiltonian):
+    network = FeedForward(width_per_spin=1)
+    return DenseRun(hamiltonian=hamiltonian, network=network, training=Training(), steps=1, replicate=0)
+
+
 def test_the_reference_is_the_lowest_level_of_netkets_matrix():
     row = reference_energy(rotated(8))
     expected = np.linalg.eigvalsh(heisenberg(8).to_dense())[0]
@@ -81,6 +110,7 @@ def test_a_sampled_state_of_one_sector_has_no_transverse_magnetization():
     [
         ([(-1.0, "X0 Q1")], "term 'X0 Q1'; allowed: letters X, Y, Z with a site"),
         ([(-1.0, "X0 X0")], "term 'X0 X0' has a site twice"),
+        ([(-1.0, "X0"), (1.0, "Z1 Z01")], "term 'Z1 Z01' has a site twice"),
         ([(-1.0, "X0 X9")], "term 'X0 X9' has site 9; the sites are 0 to 3"),
         ([(1.0, "X0")], r"\+1 X0 is positive"),
         ([(-1.0, "X0"), (1.0, "Y1")], "1 Y1 is complex"),
@@ -96,6 +126,22 @@ def test_an_odd_ring_that_conserves_magnetization_is_refused():
     terms = [(-1.0, f"{letter}{i} {letter}{(i + 1) % 5}") for i in range(5) for letter in "XY"]
     with pytest.raises(ValidationError, match="5 spins cannot have Σσz = 0"):
         PauliTerms(name="own", sites=5, side=5, terms=terms)
+
+
+def xxz_legs(rungs):
+    """Two rings of four spins, exchanges within each, with these letters between them."""
+    legs = [(i, (i + 1) % 4) for i in range(4)]
+    pairs = [(letter, i + leg, j + leg) for leg in (0, 4) for i, j in legs for letter in "XYZ"]
+    pairs += [(letter, i, i + 4) for i in range(4) for letter in rungs]
+    return [(-1.0, f"{letter}{i} {letter}{j}") for letter, i, j in pairs]
+
+
+def test_exchanges_that_leave_the_lattice_in_parts_are_refused():
+    with pytest.raises(ValidationError, match="no series of their exchanges connects the sites 0 and 4"):
+        PauliTerms(name="Ising rungs", sites=8, side=8, terms=xxz_legs("Z"))
+    PauliTerms(name="exchange rungs", sites=8, side=8, terms=xxz_legs("XYZ"))
+    # Single flips, which do not conserve Σσz, reach all of it.
+    PauliTerms(name="in a field", sites=8, side=8, terms=[*xxz_legs("Z"), (-1.0, "X0")])
 
 
 def test_a_sign_problem_is_refused_by_the_name_of_its_terms():
