@@ -225,6 +225,10 @@ def _below_sentence(state: dict) -> str:
 def print_summary(console: Console, study: Study, schedule: Schedule, seconds: float) -> None:
     """How a study stands: counts, and every divergence and failure with its reason."""
     counts = ", ".join(f"{count} {status}" for status, count in _counts(study).items() if count)
+    if not counts:
+        # A sweep of reference energies alone.
+        known = sum(state == "done" for state in schedule.states.values())
+        counts = f"{known} of {len(schedule.states)} reference energies"
     console.print(
         f"{study.sweep}, profile {study.profile}: {counts} (in {duration(seconds)})", highlight=False
     )
