@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from nqs.config import Hamiltonian, PauliTerms, ToricCode, TransverseFieldIsing
-from nqs.hamiltonians import FlipForm, form_of_strings, string_of
+from nqs.hamiltonians import FlipForm, conserves_magnetization, flip_form, form_of_strings, string_of
 from nqs.toric_code import plaquettes, stars
 
 
@@ -19,11 +19,21 @@ def netket_graph(hamiltonian: TransverseFieldIsing):
     return nk.graph.Grid([hamiltonian.side] * 2, pbc=hamiltonian.boundary == "periodic")
 
 
-def netket_operator(hamiltonian: Hamiltonian):
-    """The Hamiltonian as NetKet's operator: for work in NetKet, and the oracle of the tests."""
+def netket_hilbert(hamiltonian: Hamiltonian):
+    """NetKet's space of the spins; of Σσz = 0 alone where the Hamiltonian conserves it."""
     import netket as nk
 
-    hilbert = nk.hilbert.Spin(0.5, hamiltonian.sites)
+    sites = hamiltonian.sites
+    if conserves_magnetization(flip_form(hamiltonian), sites):
+        return nk.hilbert.Spin(0.5, sites, total_sz=0)
+    return nk.hilbert.Spin(0.5, sites)
+
+
+def netket_operator(hamiltonian: Hamiltonian):
+    """The Hamiltonian as NetKet's operator on `netket_hilbert`: for work in NetKet, and the tests' oracle."""
+    import netket as nk
+
+    hilbert = netket_hilbert(hamiltonian)
     if isinstance(hamiltonian, TransverseFieldIsing):
         # NetKet's Ising has +J Σ σz σz; the paper's ferromagnet is J = −1 there.
         graph = netket_graph(hamiltonian)
