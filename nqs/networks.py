@@ -23,6 +23,8 @@ from nqs.config import (
     ResidualConvolutional,
 )
 from nqs.general import general_network
+from nqs.hamiltonians import flip_form
+from nqs.moves import moves_of
 from nqs.own_code import function_named
 from nqs.tasks import NetworkWeights
 from nqs.tied_layouts import TiedWeights, convolution
@@ -310,6 +312,8 @@ def tied_weights(network: Convolutional, side: int) -> TiedWeights:
 def to_netket(hamiltonian: Hamiltonian, network: Network, weights: dict[str, Array], samples: int):
     """A trained network as NetKet's MCState, one chain a sample.
 
+    Where the Hamiltonian conserves Σσz the state is that within Σσz = 0, sampled by the engine's exchanges.
+
     Args:
         weights: by layer, full arrays with zeros where pruned; `network_of` makes them of live weights.
         samples: chains of the state's sampler.
@@ -319,11 +323,15 @@ def to_netket(hamiltonian: Hamiltonian, network: Network, weights: dict[str, Arr
     """
     import netket as nk
 
-    from nqs.operators import netket_graph
+    from nqs.operators import netket_hilbert
 
     variables = {"params": to_params(network, hamiltonian.sites, weights)}
-    hilbert = nk.hilbert.Spin(0.5, netket_graph(hamiltonian).n_nodes)
-    sampler = nk.sampler.MetropolisLocal(hilbert, n_chains=samples)
+    hilbert, moves = netket_hilbert(hamiltonian), moves_of(flip_form(hamiltonian), hamiltonian.sites)
+    if moves.exchange:
+        graph = nk.graph.Graph(edges=moves.sites.tolist())
+        sampler = nk.sampler.MetropolisExchange(hilbert, graph=graph, n_chains=samples)
+    else:
+        sampler = nk.sampler.MetropolisLocal(hilbert, n_chains=samples)
     module = flax_module(network, hamiltonian.sites)
     return nk.vqs.MCState(sampler, module, n_samples=samples, variables=variables)
 

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+from pydantic import ValidationError
 
 from nqs.config import Hamiltonian, PauliTerms, ToricCode, TransverseFieldIsing
-from nqs.hamiltonians import FlipForm, form_of_strings, string_of
+from nqs.hamiltonians import FlipForm, conserves_magnetization, flip_form, form_of_strings, string_of
 from nqs.toric_code import plaquettes, stars
 
 
@@ -19,11 +20,21 @@ def netket_graph(hamiltonian: TransverseFieldIsing):
     return nk.graph.Grid([hamiltonian.side] * 2, pbc=hamiltonian.boundary == "periodic")
 
 
-def netket_operator(hamiltonian: Hamiltonian):
-    """The Hamiltonian as NetKet's operator: for work in NetKet, and the oracle of the tests."""
+def netket_hilbert(hamiltonian: Hamiltonian):
+    """NetKet's space of the spins; of Σσz = 0 alone where the Hamiltonian conserves it."""
     import netket as nk
 
-    hilbert = nk.hilbert.Spin(0.5, hamiltonian.sites)
+    sites = hamiltonian.sites
+    if conserves_magnetization(flip_form(hamiltonian), sites):
+        return nk.hilbert.Spin(0.5, sites, total_sz=0)
+    return nk.hilbert.Spin(0.5, sites)
+
+
+def netket_operator(hamiltonian: Hamiltonian):
+    """The Hamiltonian as NetKet's operator on `netket_hilbert`: for work in NetKet, and the tests' oracle."""
+    import netket as nk
+
+    hilbert = netket_hilbert(hamiltonian)
     if isinstance(hamiltonian, TransverseFieldIsing):
         # NetKet's Ising has +J Σ σz σz; the paper's ferromagnet is J = −1 there.
         graph = netket_graph(hamiltonian)
@@ -66,7 +77,7 @@ def pauli_terms(
         boundary: of the lattice; the terms do not say whether correlations go around.
 
     Raises:
-        ValueError: it does not fit the engine; see `nqs.hamiltonians.form_of_strings`.
+        ValueError: it does not fit the engine, see `nqs.hamiltonians.form_of_strings`, or a field of `PauliTerms`.
     """
     compile_flip_form(operator)
     terms = [
@@ -74,7 +85,19 @@ def pauli_terms(
         for string, weight in sorted(_pauli_strings(operator).items())
     ]
     sites = operator.hilbert.size
-    return PauliTerms(name=name, sites=sites, side=side or sites, field=field, boundary=boundary, terms=terms)
+    side = sites if side is None else side
+    try:
+        return PauliTerms(name=name, sites=sites, side=side, field=field, boundary=boundary, terms=terms)
+    except ValidationError as error:
+        raise ValueError("; ".join(map(_sentence, error.errors(include_url=False)))) from None
+
+
+def _sentence(problem) -> str:
+    """One problem that pydantic found, without its lines of type and input."""
+    if problem["type"] == "value_error":
+        return str(problem["ctx"]["error"])
+    field, allowed = ".".join(map(str, problem["loc"])), problem["msg"].removeprefix("Input should be ")
+    return f"{field} is {problem['input']!r}; allowed: {allowed}"
 
 
 def marshall_rotated(operator, sublattice: Sequence[int]):
@@ -87,11 +110,13 @@ def marshall_rotated(operator, sublattice: Sequence[int]):
         NetKet's PauliStringsJax.
 
     Raises:
-        ValueError: the operator has no Pauli strings.
+        ValueError: the operator has no Pauli strings, or the sublattice a site that is not there.
     """
     import netket as nk
 
-    strings = _pauli_strings(operator)
+    strings, sites = _pauli_strings(operator), operator.hilbert.size
+    if outside := [site for site in sublattice if not 0 <= site < sites]:
+        raise ValueError(f"sublattice has the sites {outside}; the sites are 0 to {sites - 1}")
     weights = [
         (-1) ** sum(string[site] in "XY" for site in sublattice) * weight
         for string, weight in strings.items()

@@ -10,7 +10,14 @@ import netket as nk
 import numpy as np
 import pytest
 
-from nqs.config import Convolutional, FeedForward, ResidualConvolutional, TransverseFieldIsing
+from nqs.config import (
+    Convolutional,
+    FeedForward,
+    PauliTerms,
+    ResidualConvolutional,
+    ToricCode,
+    TransverseFieldIsing,
+)
 from nqs.full_summation import all_spins, expectations, wave_function
 from nqs.general import general_network, local_energies
 from nqs.hamiltonians import flip_form
@@ -272,6 +279,33 @@ def test_netkets_state_has_our_amplitudes_and_energy():
     energy = psi @ netket_operator(hamiltonian).to_dense() @ psi
     exact = expectations(flip_form(hamiltonian), transverse_magnetization(4), wave_function(weights))
     assert exact.energy == pytest.approx(float(energy.real), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "hamiltonian",
+    [
+        PauliTerms(
+            name="xxz ring",
+            sites=6,
+            side=6,
+            terms=[(c, f"{a}{i} {a}{(i + 1) % 6}") for i in range(6) for a, c in zip("XYZ", (-1, -1, 0.5))],
+        ),
+        ToricCode(side=2),
+    ],
+    ids=["xxz ring", "toric code"],
+)
+def test_netkets_state_of_any_hamiltonian_has_our_energy(hamiltonian):
+    """Over all its configurations: of the ring those with Σσz = 0, where its samples are, too."""
+    sites, network = hamiltonian.sites, FeedForward(width_per_spin=2, initial_std=0.3)
+    weights = np.asarray(initial_weights(jax.random.key(1), network, sites)["hidden"])
+    state = to_netket(hamiltonian, network, {"hidden": weights}, samples=16)
+    psi, ours = state.to_array(), wave_function(weights)
+    if sites == 6:
+        assert len(psi) == 20 and not np.any(np.asarray(state.samples).sum(-1))
+        ours = np.where(all_spins(6).sum(0) == 0, ours, 0) / np.linalg.norm(ours[all_spins(6).sum(0) == 0])
+    expected = expectations(flip_form(hamiltonian), transverse_magnetization(sites), ours).energy
+    assert float(psi @ netket_operator(hamiltonian).to_dense() @ psi) == pytest.approx(expected, rel=1e-10)
+    assert np.isfinite(state.expect(netket_operator(hamiltonian)).mean)
 
 
 @every_network

@@ -1,5 +1,7 @@
 """A user's own Hamiltonian: from NetKet to a config, through a run, against exact diagonalisation."""
 
+import re
+
 import netket as nk
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from nqs.exact_diagonalization import reference_energy
 from nqs.hamiltonians import flip_form
 from nqs.operators import compile_flip_form, marshall_rotated, pauli_terms
 from nqs.tasks import Task
+from tests.nqs.oracles import netket_strings
 
 
 def heisenberg(sites):
@@ -147,3 +150,31 @@ def test_exchanges_that_leave_the_lattice_in_parts_are_refused():
 def test_a_sign_problem_is_refused_by_the_name_of_its_terms():
     with pytest.raises(ValueError, match="X0 X1.* is positive.*marshall_rotated"):
         pauli_terms(heisenberg(6), "heisenberg ring")
+
+
+@pytest.mark.parametrize(
+    "sites, changes, sentence",
+    [
+        (6, {"side": 0}, "side is 0; allowed: greater than or equal to 1"),
+        (
+            6,
+            {"boundary": "closed", "side": -1},
+            "side is -1; .*; boundary is 'closed'; allowed: 'open' or .*",
+        ),
+        (5, {}, "the terms conserve Σσz, and 5 spins cannot have Σσz = 0.*"),
+    ],
+)
+def test_what_a_config_refuses_of_an_operator_is_one_sentence(sites, changes, sentence):
+    operator = marshall_rotated(heisenberg(6), [0, 2, 4])
+    if sites == 5:
+        bonds = [(i, (i + 1) % 5) for i in range(5)]
+        operator = netket_strings([(-1.0, letters, bond) for bond in bonds for letters in ("XX", "YY")], 5)
+    with pytest.raises(ValueError) as refused:
+        pauli_terms(operator, "ring", **changes)
+    assert re.fullmatch(sentence, str(refused.value))
+
+
+@pytest.mark.parametrize("sublattice", [[0, 9], [-1, 9]])
+def test_a_sublattice_off_the_lattice_is_refused(sublattice):
+    with pytest.raises(ValueError, match=r"sublattice has the sites \[.*9\]; the sites are 0 to 3"):
+        marshall_rotated(heisenberg(4), sublattice)
