@@ -19,8 +19,8 @@ def point_caption(points: pl.DataFrame, quantity: Quantity, confidence: float) -
     """What points, intervals and open marks of a figure are, with n: the sentence below it."""
     mean = "geometric means of magnitudes" if quantity.logarithmic else "means"
     points_are = (
-        f"Points: {mean} over {_span(points['trajectories'])} independent trajectories "
-        f"({_span(points['networks'])} networks a point); small marks: each network."
+        f"Points: {mean} over {how_many(points['trajectories'])} independent trajectories "
+        f"({how_many(points['networks'])} networks a point); small marks: each network."
     )
     sentences = [points_are]
     scale = " of the logarithm" if quantity.logarithmic else ""
@@ -39,7 +39,8 @@ def point_caption(points: pl.DataFrame, quantity: Quantity, confidence: float) -
     return " ".join(sentences)
 
 
-def _span(values: pl.Series) -> str:
+def how_many(values: pl.Series) -> str:
+    """Counts as a caption has them: n = 3, or n = 3–5."""
     low, high = values.min(), values.max()
     return f"n = {low}" if low == high else f"n = {low}–{high}"
 

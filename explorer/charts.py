@@ -280,7 +280,7 @@ def mask_transfer(table: pl.DataFrame) -> alt.LayerChart:
     )
     colour = alt.Color(
         "decades:Q",
-        title="log₁₀ of error / error under the own mask",
+        title="log₁₀ of the ratio",
         scale=alt.Scale(scheme="blueorange", domain=[-widest, widest], domainMid=0),
     )
     tooltip = [
