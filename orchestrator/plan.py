@@ -333,6 +333,11 @@ def _runs(
     """The runs of one Hamiltonian and network, parents first; masks may be trained at the others, too."""
     try:
         network.check_fits(hamiltonian.sites)
+        # Nine spins of a chain would be folded to 3 × 3.
+        if network.kind in ("cnn", "rescnn") and hamiltonian.side**2 != hamiltonian.sites:
+            raise ValueError(
+                f"a convolution on {hamiltonian.label} of side {hamiltonian.side}; it needs side² sites"
+            )
     except ValueError as error:
         field = f"profiles[{profile_name!r}].networks" if profile.networks else "networks"
         index = (profile.networks or sweep.networks).index(network)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nqs.config import FeedForward, TransverseFieldIsing
+from nqs.config import Convolutional, FeedForward, PauliTerms, ResidualConvolutional, TransverseFieldIsing
 from orchestrator.plan import Plan, Profile, SweepError, Tickets, load_plan, load_sweep, resolve
 from tests.orchestrator.studies import REPOSITORY, SWEEP_FILE, run_ids, small_plan, small_sweep
 
@@ -197,6 +197,18 @@ def test_a_bad_sweep_file_gets_one_sentence_that_names_file_and_field(case, tmp_
         load_plan(file, "paper")
     assert str(refused.value).startswith(str(file))
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("network", [Convolutional(kernels=2), ResidualConvolutional(blocks=1, filters=2)])
+def test_a_convolution_on_a_chain_is_refused(network):
+    """9 spins are L² sites, but with side 9 no 3 × 3 lattice."""
+    lattice = PauliTerms(name="own", sites=9, side=3, terms=[(-1.0, "X0"), (-1.0, "Z0 Z1")])
+    changes = {"networks": [network], "levels": 1, "tickets": None}
+    assert small_plan(hamiltonians=[lattice], **changes).jobs
+    with pytest.raises(
+        SweepError, match=r"networks\[0\]: a convolution on own, 9 spins of side 9; it needs side² sites"
+    ):
+        small_plan(hamiltonians=[lattice.model_copy(update={"side": 9})], **changes)
 
 
 def test_an_unknown_profile_is_answered_with_the_known_ones():
