@@ -13,6 +13,11 @@ APP = Path(__file__).resolve().parents[2] / "explorer" / "app.py"
 NETWORKS = made_up_networks(levels=6, ticket_levels=(2, 4), ticket_replicates=1, trajectory_spread=0.3)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _own_references_alone(no_shared_references):
+    """Everywhere in this room."""
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Path:
     """A run directory in which every planned run is done; only to be read."""

@@ -2,7 +2,6 @@
 
 import pytest
 
-from orchestrator import store
 from orchestrator.actors import Slot, slot_environment
 
 
@@ -13,12 +12,9 @@ def cache_home(tmp_path_factory):
         yield
 
 
-@pytest.fixture(autouse=True, scope="session")
-def no_shared_references(tmp_path_factory):
-    """Tests count the references of their studies; those that travel with the repository are not among them."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store, "REPOSITORY_REFERENCES", tmp_path_factory.mktemp("none") / "references.parquet")
-        yield
+@pytest.fixture(autouse=True, scope="module")
+def _own_references_alone(no_shared_references):
+    """Everywhere in this room."""
 
 
 @pytest.fixture(autouse=True)
