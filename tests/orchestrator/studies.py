@@ -22,7 +22,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 VARIANTS = ("init_imp", "rand_imp", "init_rand")
 
 # Columns in which a resumed study may differ from an undisturbed one.
-TIMES = {"wall_seconds", "finished_at", "device", "code_version"}
+TIMES = {"wall_seconds", "finished_at", "device", "code_version", "seconds", "peak_memory_bytes"}
 
 SWEEP_FILE = """
 from nqs.config import FeedForward, Training, TransverseFieldIsing
