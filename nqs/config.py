@@ -63,6 +63,17 @@ class HamiltonianConfig(Config):
         """Canonical JSON of everything that fixes H: the key that reference energies join on."""
         return canonical_json({k: v for k, v in self.identity().items() if k != "kind"})
 
+    @property
+    def columns(self) -> dict[str, str | int | float | None]:
+        """How the tables of runs and of reference energies say which Hamiltonian a row is of."""
+        return {
+            "hamiltonian": self.kind,
+            "hamiltonian_parameters": self.parameters_json,
+            "side": self.side,
+            "boundary": self.boundary,
+            "field": self.field,
+        }
+
 
 class TransverseFieldIsing(HamiltonianConfig):
     """H = −J Σ_⟨ij⟩ σz_i σz_j − h Σ_i σx_i on the square lattice (paper, Eq. 5)."""

@@ -365,14 +365,9 @@ def _tolerance(info: SweepInfo) -> float:
 
 def _row(job: ReferenceJob, bond_dimension: int, progress: Progress) -> dict:
     """The row of `references` of a bond dimension: a variational energy, so without an error."""
-    hamiltonian = job.hamiltonian
     x, z_squared = magnetizations(progress.state)
     return {
-        "hamiltonian": hamiltonian.kind,
-        "hamiltonian_parameters": hamiltonian.parameters_json,
-        "side": hamiltonian.side,
-        "boundary": hamiltonian.boundary,
-        "field": hamiltonian.field,
+        **job.hamiltonian.columns,
         "parity": job.parity,
         "energy": progress.energy,
         "energy_error": None,

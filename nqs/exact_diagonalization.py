@@ -83,11 +83,7 @@ def reference_energy(hamiltonian: Hamiltonian, parity: Parity = "even") -> dict:
         lowest, how = LowestState(*ground_state(hamiltonian)[:2]), "Lanczos in the whole space"
     seconds = time.perf_counter() - started
     return {
-        "hamiltonian": hamiltonian.kind,
-        "hamiltonian_parameters": hamiltonian.parameters_json,
-        "side": hamiltonian.side,
-        "boundary": hamiltonian.boundary,
-        "field": hamiltonian.field,
+        **hamiltonian.columns,
         "parity": parity,
         "energy": lowest.energy,
         "energy_error": lowest.residual,

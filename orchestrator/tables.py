@@ -328,13 +328,9 @@ def run_fields(run: Run, sweep: str) -> dict:
         "variant": ticket.variant if ticket else None,
         "level": ticket.level if ticket else None,
         "replicate": run.replicate,
-        "hamiltonian": hamiltonian.kind,
+        **hamiltonian.columns,
         "hamiltonian_name": getattr(hamiltonian, "name", hamiltonian.kind),
-        "hamiltonian_parameters": hamiltonian.parameters_json,
-        "side": hamiltonian.side,
         "sites": hamiltonian.sites,
-        "boundary": hamiltonian.boundary,
-        "field": hamiltonian.field,
         "network": dense.network.kind,
         "network_parameters": canonical_json(
             {name: value for name, value in dense.network.identity().items() if name != "kind"}
