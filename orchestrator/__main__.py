@@ -9,21 +9,22 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from orchestrator.batches import MOST_MEMBERS, Batch, batches_of
+from orchestrator.batches import MOST_MEMBERS, batches_of
 from orchestrator.plan import DEFAULT_PROFILE, Plan, SweepError, load_plan
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from orchestrator.actors import Engine
-    from orchestrator.loop import Executor, Loop
+    from orchestrator.loop import Executor
+    from orchestrator.progress import Progress
     from orchestrator.run_directory import RunDirectory
-    from orchestrator.schedule import Schedule
+    from orchestrator.selection import Selection
+    from orchestrator.standing import Standing
 
 PROGRAM = "python -m orchestrator"
 DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
@@ -55,14 +56,42 @@ def _batch_size(text: str) -> int | str:
     return text if text == "auto" else int(text)
 
 
+def _selection(text: str) -> Selection:
+    from orchestrator.selection import Selection, SelectionError
+
+    try:
+        return Selection.parse(text)
+    except SelectionError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+_EPILOG = f"""\
+examples:
+  {PROGRAM} sweeps/finite_size.py --profile laptop
+      run a study, or go on with it
+  {PROGRAM} sweeps/finite_size.py --plan
+      what that would do, why, and for how long
+  {PROGRAM} sweeps/finite_size.py --only "side <= 5 and method == 'imp_wr'" --limit 2
+      the first two missing runs of the small lattices
+  {PROGRAM} sweeps/finite_size.py --status --watch
+      how it stands, refreshed
+  {PROGRAM} sweeps/finite_size.py --explain t3f2a
+      the whole story of the run whose id begins so
+  {PROGRAM} sweeps/finite_size.py --retry-failed
+      once the cause of failures is mended
+
+Exit code 0: all that was asked for is done (runs that diverged count as done, and are reported); 1: failures
+remain; 2: bad use or a bad sweep file; 130: interrupted, and the same command goes on.
+"""
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog=PROGRAM,
         allow_abbrev=False,
-        description="Run a sweep, or go on with it: the same command again does only what is missing. Runs "
-        "that failed are tried again.",
-        epilog="Exit code 0: all is done (runs that diverged count as done, and are reported); 1: failures "
-        "remain; 2: bad use or a bad sweep file; 130: interrupted, and the same command goes on.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Run a sweep, or go on with it: the same command again does only what is missing.",
+        epilog=_EPILOG,
     )
     parser.add_argument("sweep", metavar="SWEEP.py", type=Path, help="The file that declares the sweep.")
     parser.add_argument(
@@ -74,7 +103,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out", metavar="DIR", type=Path, help="The run directory. Default: runs/<sweep name>-<profile>."
     )
-    instead = parser.add_mutually_exclusive_group()
+    _add_asking(parser.add_argument_group("instead of running"))
+    _add_choosing(parser.add_argument_group("what to run"))
+    _add_placing(parser.add_argument_group("where to run"))
+    return parser
+
+
+def _add_asking(group: argparse._ArgumentGroup) -> None:
+    instead = group.add_mutually_exclusive_group()
     instead.add_argument(
         "--plan",
         action="store_true",
@@ -84,25 +120,70 @@ def _parser() -> argparse.ArgumentParser:
         "--status", action="store_true", help="Say how many runs wait, run, are done, diverged or failed."
     )
     instead.add_argument(
+        "--explain",
+        metavar="RUN_ID",
+        help="Tell a run's whole story: what it is, why it is there, what it waits for, its levels, failures "
+        "and files. The beginning of its id is enough.",
+    )
+    instead.add_argument(
         "--export",
         metavar="DIR",
         type=Path,
         help="Write joined, documented Parquet tables of what is there, one file a table.",
     )
-    parser.add_argument("--json", action="store_true", help="With --status: as JSON, for programs.")
-    parser.add_argument(
+    group.add_argument(
+        "--json",
+        action="store_true",
+        help="With any of these: as JSON, for programs.",
+    )
+    group.add_argument(
+        "--watch", action="store_true", help="With --status, on a terminal: refreshed until Ctrl-C."
+    )
+
+
+def _add_choosing(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--only",
+        metavar="EXPR",
+        type=_selection,
+        help="The runs for which this is true, and their parents. EXPR has fields of runs (side, field, kind, "
+        "method, variant, level, replicate, network, run_id and the other columns of the table runs), numbers, "
+        "quoted texts, comparisons, in (…), and, or, not. A comparison with a field that a run does not have is "
+        "false. Also with --plan, --status and --export.",
+    )
+    group.add_argument(
+        "--limit",
+        metavar="N",
+        type=_positive,
+        help="Do N of the missing runs and reference energies, the first in order, and end. Also with --plan.",
+    )
+    group.add_argument(
+        "--retry-failed",
+        action="store_true",
+        help="Try again what failed by a bug in an earlier start; without it that is left as it is. What the "
+        "machine did, such as a lost slot, is tried again by every start. Also with --plan.",
+    )
+    group.add_argument(
+        "--fail-fast",
+        action="store_true",
+        help="Begin nothing more once a run has failed; what runs then is kept at its next report.",
+    )
+
+
+def _add_placing(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
         "--executor",
         choices=("ray", "inline"),
         default="ray",
         help="Where trainings run: in ray actors, or one after another in this process. Default: ray.",
     )
-    parser.add_argument(
+    group.add_argument(
         "--gpus", metavar="N", type=_count, help="GPUs to use, a slot each. Default: all; 0: CPU cores."
     )
-    parser.add_argument(
+    group.add_argument(
         "--cpus-per-slot", metavar="N", type=_positive, default=1, help="Cores of each CPU slot. Default: 1."
     )
-    parser.add_argument(
+    group.add_argument(
         "--batch",
         metavar="N|auto",
         type=_batch_size,
@@ -110,7 +191,32 @@ def _parser() -> argparse.ArgumentParser:
         help="Replicas that one program trains together. Default: auto, as many as fit into a GPU's memory "
         f"but at most {MOST_MEMBERS}, and 1 on CPU cores.",
     )
-    return parser
+
+
+# What each flag goes with; "run" is a start.
+_GOES_WITH = {
+    "json": ("plan", "status", "explain", "export"),
+    "watch": ("status",),
+    "only": ("run", "plan", "status", "export"),
+    "limit": ("run", "plan"),
+    "retry_failed": ("run", "plan"),
+    "fail_fast": ("run",),
+}
+
+
+def _check_flags(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    modes = ("plan", "status", "explain", "export")
+    mode = next((name for name in modes if getattr(options, name)), "run")
+    for flag, allowed in _GOES_WITH.items():
+        if getattr(options, flag) and mode not in allowed:
+            with_flags = [f"--{name}" for name in allowed if name != "run"]
+            given = "" if mode == "run" else f"not with --{mode}" + ("; " if with_flags else "")
+            only = f"only with {' or '.join(with_flags)}" if with_flags else ""
+            parser.error(f"argument --{flag.replace('_', '-')}: {given}{only}")
+    if options.watch and options.json:
+        parser.error("argument --watch: not with --json; a program calls --status --json again")
+    if options.watch and not sys.stdout.isatty():
+        parser.error("argument --watch: needs a terminal; elsewhere call --status again")
 
 
 def main(arguments: list[str] | None = None, engine: Engine | None = None) -> int:
@@ -121,8 +227,7 @@ def main(arguments: list[str] | None = None, engine: Engine | None = None) -> in
     """
     parser = _parser()
     options = parser.parse_args(arguments)
-    if options.json and not options.status:
-        parser.error("argument --json: only with --status")
+    _check_flags(parser, options)
     try:
         plan = load_plan(options.sweep, options.profile)
         out = options.out or Path("runs") / f"{plan.sweep}-{plan.profile}"
@@ -136,6 +241,7 @@ def main(arguments: list[str] | None = None, engine: Engine | None = None) -> in
 def _do(options: argparse.Namespace, plan: Plan, out: Path, engine: Engine | None) -> int:
     # After the sweep file is known to be good: these take longer to import than it takes to read.
     from orchestrator.run_directory import RunDirectory, StudyError
+    from orchestrator.selection import SelectionError
 
     try:
         directory = RunDirectory(out)
@@ -144,12 +250,14 @@ def _do(options: argparse.Namespace, plan: Plan, out: Path, engine: Engine | Non
             return _show_plan(options, plan, out)
         if options.status:
             return _show_status(options, plan, out)
+        if options.explain:
+            return _explain(options, plan, out)
         if options.export:
             if not exists:
                 raise StudyError(f"{out} has no results to export yet")
             return _export(options, plan, out)
         return _run(options, plan, directory, engine)
-    except StudyError as error:
+    except (StudyError, SelectionError) as error:
         return _refuse(error)
 
 
@@ -164,30 +272,27 @@ def _report_problems(problems: list[str]) -> int:
     return REFUSED if problems else DONE
 
 
-def _standing(plan: Plan, out: Path, since=None, batches: Sequence[Batch] = ()):
-    """The study, its costs and its schedule."""
-    from orchestrator.costs import CostModel
-    from orchestrator.store import read_study, schedule_of
-
-    study = read_study(out, plan)
-    costs = CostModel.of(plan, study.states)
-    schedule = schedule_of(
-        plan, study.runs, study.states, study.references, study.attempts, costs.seconds, since, batches
-    )
-    return study, costs, schedule
-
-
 def _show_plan(options: argparse.Namespace, plan: Plan, out: Path) -> int:
     from datetime import UTC, datetime
 
-    from orchestrator.reports import print_plan
+    from orchestrator.reports import plan_data, print_plan
+    from orchestrator.standing import Standing
 
-    # Failures have another chance on the next start, so the plan has them.
+    # Failures that do not last have another chance on the next start, so the plan has them.
+    standing = Standing.of(plan, out, options.only, datetime.now(UTC), options.retry_failed)
     # No slot is asked for its memory, so auto shows every run by itself.
-    batches = batches_of(plan, options.batch)
-    study, costs, schedule = _standing(plan, out, datetime.now(UTC), batches)
-    print_plan(_console(), plan, study, schedule, costs, _slots(options))
-    return _report_problems(study.problems)
+    standing = standing.batched(batches_of(plan, options.batch))
+    data = plan_data(standing, _slots(options), options.limit)
+    _show(options, data, print_plan)
+    return _report_problems(standing.study.problems)
+
+
+def _show(options: argparse.Namespace, data: dict, print_data: Callable[[Console, dict], None]) -> None:
+    """Data as JSON for programs, or as text."""
+    if options.json:
+        print(json.dumps(data, indent=1))
+    else:
+        print_data(_console(), data)
 
 
 def _slots(options: argparse.Namespace) -> int:
@@ -202,51 +307,76 @@ def _slots(options: argparse.Namespace) -> int:
 
 
 def _show_status(options: argparse.Namespace, plan: Plan, out: Path) -> int:
-    from orchestrator.reports import print_status, status_data
+    from orchestrator.reports import print_status, status_data, watch_status
+    from orchestrator.standing import Standing
 
-    study, costs, schedule = _standing(plan, out)
-    status = status_data(plan, study, schedule, costs)
-    if options.json:
-        print(json.dumps(status, indent=1))
-    else:
-        print_status(_console(), status)
-    return _report_problems(study.problems)
+    def read() -> dict:
+        return status_data(Standing.of(plan, out, options.only))
+
+    if options.watch:
+        watch_status(_console(), read)
+        return DONE
+    status = read()
+    _show(options, status, print_status)
+    return _report_problems(status["problems"])
+
+
+def _explain(options: argparse.Namespace, plan: Plan, out: Path) -> int:
+    from orchestrator.standing import Standing
+    from orchestrator.story import find_run, print_story, story_data
+
+    standing = Standing.of(plan, out)
+    story = story_data(standing, find_run(standing, options.explain))
+    _show(options, story, print_story)
+    return _report_problems(standing.study.problems)
 
 
 def _export(options: argparse.Namespace, plan: Plan, out: Path) -> int:
     from orchestrator.export import export_study
-    from orchestrator.store import read_study
+    from orchestrator.standing import Standing
 
-    study = read_study(out, plan)
+    study = Standing.of(plan, out, options.only).study
     if study.problems:
         return _report_problems(study.problems)
     written = export_study(study, options.export)
-    print(f"wrote {len(written)} files to {options.export}, described in {written[-1]}")
+
+    def sentence(console: Console, data: dict) -> None:
+        print(f"wrote {len(written)} files to {options.export}, described in {written[-1]}")
+
+    files = [str(path) for path in written]
+    _show(options, {"path": str(options.export), "only": study.only, "files": files}, sentence)
     return DONE
 
 
 def _run(options: argparse.Namespace, plan: Plan, directory: RunDirectory, engine: Engine | None) -> int:
+    from orchestrator.reports import left_out_sentence
+    from orchestrator.standing import Standing
+
     started = time.monotonic()
     slots, interrupted = _slots(options), False
-    with directory.lock() as holder, _Signals() as signals:
-        study, costs, schedule = _standing(plan, directory.path, holder.since)
-        if study.problems:
-            return _report_problems(study.problems)
+    if options.only and not directory.path.exists():
+        # A choice of nothing leaves no trace: the lock would make the directory.
+        Standing.of(plan, directory.path, options.only)
+    with directory.lock(options.retry_failed) as holder, _Signals() as signals:
+        standing = Standing.of(plan, directory.path, options.only, holder.since, options.retry_failed)
+        if standing.study.problems:
+            return _report_problems(standing.study.problems)
         directory.prepare()
         directory.write_plan(plan)
-        if schedule.finished:
-            print(f"Nothing is missing of {plan.sweep}, profile {plan.profile}.")
-            return _finish(plan, directory, schedule, started)
+        if standing.schedule.finished:
+            can_run = "can run" if standing.failed_runs else "is missing"
+            print(f"Nothing {can_run} of {standing.name}.")
+            return _finish(options, standing, started)
         from orchestrator.actors import ExecutorError
-        from orchestrator.loop import Loop
         from orchestrator.progress import Progress
 
         with Progress(_console()) as progress:
-            loop_with = partial(Loop, plan, directory, study, costs, progress, holder.since, signals.received)
             where = f"{slots} slot{'s' if slots > 1 else ''}, in {directory.path}"
-            progress.note(f"{len(schedule.missing)} units to do on {where}")
+            progress.note(f"{len(standing.schedule.missing)} units to do on {where}")
+            if standing.failed_runs:
+                progress.note(left_out_sentence(standing.failed_runs))
             try:
-                loop = _work(options, plan, loop_with, signals, engine)
+                _work(options, standing, directory, progress, signals, engine)
             except ExecutorError as error:
                 _refuse(error)
                 return FAILED
@@ -257,34 +387,47 @@ def _run(options: argparse.Namespace, plan: Plan, directory: RunDirectory, engin
         command = shlex.join(["python", "-m", "orchestrator", *sys.argv[1:]])
         print(f"interrupted; all that was committed is kept, and the same command goes on: {command}")
         return INTERRUPTED
-    return _finish(plan, directory, loop.schedule, started)
+    standing = Standing.of(plan, directory.path, options.only, holder.since, options.retry_failed)
+    return _finish(options, standing, started)
 
 
 def _work(
     options: argparse.Namespace,
-    plan: Plan,
-    loop_with: Callable[..., Loop],
+    standing: Standing,
+    directory: RunDirectory,
+    progress: Progress,
     signals: _Signals,
     engine: Engine | None,
-) -> Loop:
-    """Run what is missing, in batches that fit the executor's slots; the loop as it ended.
-
-    Args:
-        loop_with: makes the loop, given its `batches`.
+) -> None:
+    """Run what is missing, in batches that fit the executor's slots.
 
     Raises:
         SweepError: a criterion or network of the user's cannot be used.
     """
-    executor = _executor(options, signals, engine)
+    from orchestrator.loop import Loop
+
+    plan, executor = standing.plan, _executor(options, signals, engine)
     try:
         # Asked now: a criterion would first be called once a dense network is trained.
         if plan.own_code and (problem := executor.problem_with(plan.own_code)):
             raise SweepError(f"{options.sweep}: {problem}")
         # Only auto asks, since the answer starts jax in the slots.
         memory_bytes = executor.memory_bytes() if options.batch == "auto" else None
-        loop = loop_with(batches=batches_of(plan, options.batch, memory_bytes))
-        loop.run(executor)
-        return loop
+        standing = standing.batched(batches_of(plan, options.batch, memory_bytes))
+        if options.limit is not None:
+            standing = standing.limited(options.limit, len(executor.slots))
+        Loop(
+            standing.chosen,
+            directory,
+            standing.study,
+            standing.costs,
+            progress,
+            standing.since,
+            signals.received,
+            batches=standing.batches,
+            retry_failed=options.retry_failed,
+            fail_fast=options.fail_fast,
+        ).run(executor)
     finally:
         executor.close()
 
@@ -302,16 +445,23 @@ def _executor(options: argparse.Namespace, signals: _Signals, engine: Engine | N
     return executor
 
 
-def _finish(plan: Plan, directory: RunDirectory, schedule: Schedule, started: float) -> int:
+def _finish(options: argparse.Namespace, standing: Standing, started: float) -> int:
     from orchestrator.reports import print_summary
-    from orchestrator.store import read_study
 
     console = _console()
-    study = read_study(directory.path, plan)
-    print_summary(console, study, schedule, time.monotonic() - started)
-    app = shlex.join(["streamlit", "run", "explorer/app.py", "--", str(directory.path)])
+    print_summary(console, standing, time.monotonic() - started)
+    left = len(standing.missing_runs)
+    if left and options.fail_fast and standing.failed_runs:
+        print(
+            f"ended at the first failure; {left} runs are left, and the command without --fail-fast does them"
+        )
+    elif left and options.limit is not None:
+        print(
+            f"ended after --limit {options.limit}; {left} runs are left, and the same command does the next"
+        )
+    app = shlex.join(["streamlit", "run", "explorer/app.py", "--", str(standing.study.path)])
     console.print(f"open it: {app}", highlight=False, soft_wrap=True)
-    return FAILED if "failed" in schedule.states.values() else DONE
+    return FAILED if standing.failed_runs else DONE
 
 
 def _console() -> Console:

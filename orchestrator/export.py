@@ -78,7 +78,7 @@ def _export(study: Study, target: Path) -> list[Path]:
         "tables_version": str(TABLES_VERSION),
         "code_version": code_version(),
         "created_at": datetime.now(UTC).isoformat(),
-    }
+    } | ({"only": study.only} if study.only else {})
     written = []
     for table, frame in frames.items():
         path = target / f"{table.name}.parquet"
@@ -199,10 +199,11 @@ def _replace(path: Path, write) -> None:
 
 def data_dictionary(study: Study) -> str:
     """The columns of every table in words, generated from the schemas."""
+    part = f" Of the runs for which `{study.only}` alone, and their parents." if study.only else ""
     preface = (
         "Energies are totals in units of J, magnetisations are per spin, `_error` is one standard error. "
         "Made by the orchestrator's `--export`; each file's footer has its provenance and each column's "
-        "description."
+        f"description.{part}"
     )
     sections = [f"# {study.sweep}, profile {study.profile}\n\n{preface}\n"]
     for table, columns in _TABLES.items():

@@ -66,10 +66,12 @@ class Loop:
         directory: prepared and locked by the caller.
         study: what the directory holds.
         costs: decides the order; learns from every unit.
-        since: start of this driver; failures before it have another chance.
+        since: start of this driver; failures before it that do not last have another chance.
         stopped: asked between any two results; once true nothing more is started.
         stretch_seconds: how long a batch goes on before it reports.
         batches: ids of runs that are trained together; a run that is in none is trained alone.
+        retry_failed: whether failures that last have another chance, too.
+        fail_fast: whether to end at the first run that is given up; what runs goes on to its next report.
     """
 
     def __init__(
@@ -83,12 +85,14 @@ class Loop:
         stopped: Callable[[], bool] = lambda: False,
         stretch_seconds: float = STRETCH_SECONDS,
         batches: Sequence[Batch] = (),
+        retry_failed: bool = False,
+        fail_fast: bool = False,
     ):
         self._plan, self._directory, self._costs, self._progress = plan, directory, costs, progress
         self._stopped, self._stretch_seconds = stopped, stretch_seconds
-        self.schedule = schedule_of(
-            plan, study.runs, study.states, study.references, study.attempts, costs.seconds, since, batches
-        )
+        tables = study.runs, study.states, study.references, study.attempts
+        self.schedule = schedule_of(plan, *tables, costs.seconds, since, batches, retry_failed)
+        self._fail_fast, self._ending = fail_fast, False
         self._members = {run_id: len(batch) for batch in batches for run_id in batch}
         self._lost: dict[Unit, int] = defaultdict(int)
         self._attempts = defaultdict(int)
@@ -111,14 +115,15 @@ class Loop:
 
         while not self._stopped():
             for slot in executor.slots:
-                if slot not in works and (units := self.schedule.take()):
+                if not self._ending and slot not in works and (units := self.schedule.take()):
                     submit(slot, [self._start(slot, unit) for unit in units])
             if not works:
                 return
             for slot, results in executor.wait(_WAIT_SECONDS):
                 members = zip(works.pop(slot), results, strict=True)
                 # Who is trained, diverged or failed leaves the batch; the others go on.
-                if left := [work for work, result in members if self._received(slot, work, result)]:
+                left = [work for work, result in members if self._received(slot, work, result)]
+                if left and not self._ending:
                     submit(slot, left)
             self._progress.tick(self.schedule, self._costs, len(executor.slots))
 
@@ -268,6 +273,7 @@ class Loop:
                 self.schedule.diverge(unit)
             case "failed":
                 self.schedule.fail(unit)
+                self._ending = self._fail_fast
             case "ready":
                 self.schedule.release(unit)
         self._progress.ended(unit)
@@ -297,7 +303,8 @@ class Loop:
             pl.col("planned") & (pl.col("status") == "done") & pl.col("outcome").is_null()
         )
         for run_id in unclosed["run_id"]:
-            job = self._plan.jobs[run_id]
+            if (job := self._plan.jobs.get(run_id)) is None:
+                continue  # not asked for in this start
             self._write_run(Unit(run_id, job.last_level), job, "done", None, None)
 
 

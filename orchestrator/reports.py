@@ -1,112 +1,258 @@
-"""What --plan, --status and the end of a run print."""
+"""What --plan, --status and the end of a run say: plain data, and the same as text."""
 
 from __future__ import annotations
 
+import time
 from collections import Counter, defaultdict
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
+from io import StringIO
 
 import polars as pl
 from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from nqs.config import ReferenceJob
-from orchestrator.costs import CostModel
-from orchestrator.plan import Plan
+from orchestrator.costs import Source
+from orchestrator.plan import Job, Plan
 from orchestrator.progress import describe, duration
 from orchestrator.run_directory import RunDirectory
-from orchestrator.schedule import Rehearsal, Schedule, rehearse, run_states, units_of
-from orchestrator.store import Study, committed_units, trusted_references
+from orchestrator.schedule import Rehearsal, Schedule, Unit, rehearse, run_states, units_of
+from orchestrator.standing import Standing
+from orchestrator.store import Study, committed_units, failed_units, trusted_references
 
 STATUSES = ("waiting", "ready", "running", "done", "diverged", "failed", "blocked", "stale")
 BELOW_REFERENCE = ("run_id", "level", "energy", "energy_error", "reference_energy", "reference_method")
+# What a person reads on a terminal; a pipe and --json have all.
+_PLAN_ROWS = 40
+_REFRESH_SECONDS = 3.0
 
 
 # --- --plan
 
 
-def print_plan(
-    console: Console, plan: Plan, study: Study, schedule: Schedule, costs: CostModel, slots: int
-) -> None:
-    """What would run, why, in which order, and for how long."""
-    played = rehearse(schedule, slots)
-    if not played:
-        console.print(f"Nothing is missing of {plan.sweep}, profile {plan.profile}.")
-        return
+def plan_data(standing: Standing, slots: int, limit: int | None = None) -> dict:
+    """What would run, why, in which order, and for how long, as plain data, for --json and for the table alike.
+
+    Args:
+        limit: no more than so many runs.
+    """
+    plan, study = standing.plan, standing.study
+    begun = standing if limit is None else standing.limited(limit, slots)
+    played = rehearse(begun.schedule, slots)
     by_run: dict[str, list[Rehearsal]] = defaultdict(list)
     for rehearsal in played:
         by_run[rehearsal.unit.run_id].append(rehearsal)
-    columns = ("order", "run", "what", "levels", "steps", "why", "starts after", "takes")
-    table = Table(*columns, title=f"{plan.sweep}, profile {plan.profile}", title_justify="left", box=None)
-    for order, (run_id, units) in enumerate(by_run.items(), start=1):
-        table.add_row(str(order), run_id, *_plan_row(plan, study, run_id, units))
-    console.print(table)
-    console.print(_plan_totals(plan, costs, played, by_run, slots), highlight=False)
-    if out_of_reach := _out_of_reach(plan, study):
-        console.print(missing_references_sentence(out_of_reach), highlight=False, soft_wrap=True)
+    reasons = _Reasons(standing)
+    return {
+        "sweep": plan.sweep,
+        "profile": plan.profile,
+        "path": str(study.path),
+        "only": study.only,
+        "limit": limit,
+        "slots": slots,
+        "units": len(played),
+        "device_hours": sum(unit.seconds for unit in played) / 3600,
+        "seconds": max((unit.end for unit in played), default=0.0),
+        "estimate": _estimate(standing),
+        "runs": [
+            {"order": order, "run_id": run_id, **_planned_run(plan.jobs[run_id], units), **reasons(units[0])}
+            for order, (run_id, units) in enumerate(by_run.items(), start=1)
+        ],
+        "failed": standing.failed_runs,
+        "stale": sorted(reasons.stale),
+        "left_behind": standing.left_behind,
+        "references_out_of_reach": _out_of_reach(standing.chosen, study),
+        "problems": study.problems,
+    }
 
 
-def _plan_row(plan: Plan, study: Study, run_id: str, units: list[Rehearsal]) -> tuple[str, ...]:
-    job = plan.jobs[run_id]
+def _planned_run(job: Job, units: list[Rehearsal]) -> dict:
     first, last = units[0].unit.level, units[-1].unit.level
-    takes, starts = sum(unit.seconds for unit in units), units[0].start
-    if isinstance(job, ReferenceJob):
-        bond_dimension = job.bond_dimension(last)
-        levels = "" if bond_dimension is None else f"χ ≤ {bond_dimension}"
-        return describe(job), levels, "", "no reference energy yet", duration(starts), duration(takes)
-    levels = str(first) if first == last else f"{first}–{last}"
-    steps = sum(job.steps_at(unit.unit.level) for unit in units)
-    return describe(job), levels, str(steps), _why(study, run_id, first), duration(starts), duration(takes)
+    is_reference = isinstance(job, ReferenceJob)
+    return {
+        "kind": job.kind,
+        "what": describe(job),
+        "first_level": first,
+        "last_level": last,
+        "bond_dimension": job.bond_dimension(last) if is_reference else None,
+        "steps": None if is_reference else sum(job.steps_at(unit.unit.level) for unit in units),
+        "starts_after_seconds": units[0].start,
+        "takes_seconds": sum(unit.seconds for unit in units),
+    }
 
 
-def _why(study: Study, run_id: str, level: int) -> str:
-    run = study.runs.row(by_predicate=pl.col("run_id") == run_id, named=True)
-    if run["status"] == "failed":
-        return f"failed at level {level}, is tried again"
-    own = [found for found in RunDirectory(study.path).checkpoints_of(run_id) if found.level == level]
-    if own:
-        return f"stopped in level {level} at step {own[0].step}"
+class _Reasons:
+    """Why a run would run: one word for programs, and a sentence."""
+
+    def __init__(self, standing: Standing):
+        self._standing = standing
+        self._before = RunDirectory(standing.study.path).stored_levels()
+        self._failed = failed_units(standing.study.attempts)
+        columns = ("run_id", "levels_done", "levels_wanted", "parent_run_id", "status")
+        self._runs = {run["run_id"]: run for run in standing.study.runs.select(columns).to_dicts()}
+        self.stale = {run_id for run_id, run in self._runs.items() if run["status"] == "stale"}
+
+    def __call__(self, rehearsal: Rehearsal) -> dict[str, str]:
+        reason, why = self._reason(rehearsal.unit)
+        parent = self._runs.get(rehearsal.unit.run_id, {}).get("parent_run_id")
+        return {"reason": reason, "why": f"{why}; its parent is stale" if parent in self.stale else why}
+
+    def _reason(self, unit: Unit) -> tuple[str, str]:
+        run_id, level = unit
+        if unit in self._failed:
+            return "failed", f"failed before at level {level}, is tried again"
+        if unit in self._standing.checkpoints:
+            return "stopped", f"stopped in level {level} at step {self._standing.checkpoints[unit]}"
+        if (run := self._runs.get(run_id)) is None:
+            return "reference", "no reference energy yet"
+        done, wanted, before = run["levels_done"], run["levels_wanted"], self._before.get(run_id)
+        if before is not None and done >= before:
+            return "extended", f"extended from {before} to {wanted} levels"
+        if done:
+            return "stopped", f"{done} of {wanted} levels done"
+        if self._before and run_id not in self._before:
+            return "edited", "new since the sweep was edited"
+        return "new", "not started"
+
+
+def print_plan(console: Console, plan: dict) -> None:
+    """`plan_data` for a person; on a terminal the first runs of a long one."""
+    if not plan["runs"]:
+        can_run = "can run" if plan["failed"] else "is missing"
+        _line(console, f"Nothing {can_run} of {study_name(plan)}.")
+    else:
+        columns = ("order", "run", "what", "levels", "steps", "why", "starts after", "takes")
+        table = Table(*columns, title=study_name(plan), title_justify="left", box=None)
+        shown = plan["runs"][:_PLAN_ROWS] if console.is_terminal else plan["runs"]
+        for run in shown:
+            table.add_row(str(run["order"]), run["run_id"], run["what"], *_plan_cells(run))
+        console.print(table)
+        if len(shown) < len(plan["runs"]):
+            _line(
+                console, f"the first {len(shown)} of {len(plan['runs'])} runs; --plan --json has all of them"
+            )
+        _line(console, _plan_totals(plan))
+    if failed := plan["failed"]:
+        _line(console, f"{left_out_sentence(failed)}: {_some(failed)}")
+    if stale := plan["stale"]:
+        _line(
+            console,
+            f"{_runs(stale)} stale, trained by an older numerics version, and kept as done: {_some(stale)}; "
+            "a new --out trains anew",
+        )
+    _print_left_behind(console, plan["left_behind"])
+    if out_of_reach := plan["references_out_of_reach"]:
+        _line(console, missing_references_sentence(out_of_reach))
+
+
+def _plan_cells(run: dict) -> tuple[str, ...]:
+    levels = (
+        str(run["first_level"])
+        if run["first_level"] == run["last_level"]
+        else f"{run['first_level']}–{run['last_level']}"
+    )
+    if run["kind"] == "reference":
+        levels = f"χ ≤ {run['bond_dimension']}" if run["bond_dimension"] else ""
+    steps = "" if run["steps"] is None else str(run["steps"])
+    times = duration(run["starts_after_seconds"]), duration(run["takes_seconds"])
+    return levels, steps, run["why"], *times
+
+
+def _plan_totals(plan: dict) -> str:
+    measured = plan["estimate"] == "measured"
+    estimated = "from measured times" if measured else "from default rates, nothing measured yet"
+    slots, hours = plan["slots"], plan["device_hours"]
     return (
-        f"{run['levels_done']} of {run['levels_wanted']} levels done" if run["levels_done"] else "not started"
+        f"{len(plan['runs'])} runs in {plan['units']} units; {hours:.2g} device-hours ({duration(hours * 3600)}) of "
+        f"work, about {duration(plan['seconds'])} on {slots} slot{'s' if slots > 1 else ''} ({estimated})"
     )
 
 
-def _plan_totals(
-    plan: Plan, costs: CostModel, played: list[Rehearsal], by_run: dict[str, list[Rehearsal]], slots: int
-) -> str:
-    work = sum(unit.seconds for unit in played)
-    end = max(unit.end for unit in played)
-    sources = {costs.source(plan.jobs[run_id]) for run_id in by_run if plan.jobs[run_id].kind != "reference"}
-    estimated = (
-        "from measured times" if sources == {"measured"} else "from default rates, nothing measured yet"
-    )
-    return (
-        f"{len(by_run)} runs in {len(played)} units; {duration(work)} of work, about {duration(end)} on "
-        f"{slots} slot{'s' if slots > 1 else ''} ({estimated})"
-    )
+# --- what several reports say
+
+
+def _estimate(standing: Standing) -> Source:
+    """What estimated times rest on; the same for all trainings."""
+    trainings = (job for job in standing.chosen.jobs.values() if not isinstance(job, ReferenceJob))
+    return next(map(standing.costs.source, trainings), "default rates")
+
+
+def study_name(report: dict) -> str:
+    """The study and the part of it that was asked for."""
+    where = f", where {report['only']}" if report["only"] else ""
+    return f"{report['sweep']}, profile {report['profile']}{where}"
+
+
+def left_out_sentence(failed: list[str]) -> str:
+    """What becomes of runs that failed by a bug in an earlier start."""
+    return f"{len(failed)} run{'s' * (len(failed) > 1)} failed before; once mended, --retry-failed tries {_them(failed)} again"
+
+
+def again_sentence(standing: Standing, failed: list[str]) -> str:
+    """Which command tries failed runs again."""
+    lasting = set(standing.lasting_failures).intersection(failed)
+    how = "once mended, --retry-failed tries" if lasting else "the same command tries"
+    return f"{how} {_them(failed)} again"
+
+
+def _them(run_ids: list[str]) -> str:
+    return "it" if len(run_ids) == 1 else "them"
+
+
+def _print_left_behind(console: Console, run_ids: list[str]) -> None:
+    if run_ids:
+        _line(
+            console,
+            f"{_runs(run_ids)} in the directory and no longer asked for by the sweep; kept, and never "
+            f"deleted: {_some(run_ids)}",
+        )
+
+
+def _runs(run_ids: list[str]) -> str:
+    return f"{len(run_ids)} run{'s are' if len(run_ids) > 1 else ' is'}"
+
+
+def _some(run_ids: list[str], most: int = 3) -> str:
+    more = f" and {len(run_ids) - most} more (--json has all)" if len(run_ids) > most else ""
+    return ", ".join(run_ids[:most]) + more
+
+
+def _line(console: Console, text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 # --- --status
 
 
-def status_data(plan: Plan, study: Study, schedule: Schedule, costs: CostModel) -> dict:
+def status_data(standing: Standing) -> dict:
     """The status of a study as plain data, for --json and for the table alike."""
+    plan, study = standing.chosen, standing.study
     holder = RunDirectory(study.path).holder()
-    remaining = _remaining_seconds(study, schedule)
-    trainings = [job for job in plan.jobs.values() if not isinstance(job, ReferenceJob)]
+    remaining = _remaining_seconds(study, standing.schedule)
     columns = ("run_id", "kind", "status", "levels_done", "levels_wanted", "blocked_by", "reason")
     return {
         "sweep": plan.sweep,
         "profile": plan.profile,
         "path": str(study.path),
+        "only": study.only,
         "driver": holder and {"pid": holder.pid, "host": holder.host, "since": holder.since.isoformat()},
         "counts": _counts(study),
         "references": _references(plan, study),
         "remaining_seconds": sum(remaining.values()),
         "below_reference": study.states.filter("below_reference").select(BELOW_REFERENCE).to_dicts(),
-        "estimate": costs.source(trainings[0]) if trainings else "default rates",
+        "estimate": _estimate(standing),
+        "failed_references": _failed_references(standing.schedule, study),
+        "need_retry_failed": standing.lasting_failures,
+        "left_behind": standing.left_behind,
         "problems": study.problems,
         "runs": [
             run | {"remaining_seconds": remaining.get(run["run_id"], 0.0)}
-            for run in study.runs.select(columns).iter_rows(named=True)
+            for run in study.runs.filter("planned").select(columns).iter_rows(named=True)
         ],
     }
 
@@ -122,7 +268,7 @@ def _remaining_seconds(study: Study, schedule: Schedule) -> dict[str, float]:
 
 
 def _counts(study: Study) -> dict[str, int]:
-    counts = Counter(study.runs["status"].to_list())
+    counts = Counter(study.runs.filter("planned")["status"].to_list())
     return {status: counts[status] for status in STATUSES}
 
 
@@ -165,49 +311,53 @@ def missing_references_sentence(labels: list[str]) -> str:
 
 
 def print_status(console: Console, status: dict) -> None:
-    """One row for each state that runs can have."""
-    title = f"{status['sweep']}, profile {status['profile']}, {status['path']}"
-    table = Table(
-        "state",
-        "runs",
-        "levels left",
-        "time left",
-        "first reason",
-        title=title,
-        title_justify="left",
-        box=None,
-    )
+    """One row for each state that runs can have, and what a person should know besides."""
+    title = f"{study_name(status)}, {status['path']}"
+    columns = ("state", "runs", "levels left", "time left", "first reason")
+    table = Table(*columns, title=title, title_justify="left", box=None)
     for state in STATUSES:
         runs = [run for run in status["runs"] if run["status"] == state]
         levels = sum(max(0, run["levels_wanted"] - run["levels_done"]) for run in runs)
         seconds = sum(run["remaining_seconds"] for run in runs)
         reason = next((run["reason"] for run in runs if run["reason"]), "")
-        table.add_row(
-            state,
-            str(len(runs)),
-            str(levels) if seconds else "",
-            duration(seconds) if seconds else "",
-            reason,
-        )
+        left = (str(levels), duration(seconds)) if seconds else ("", "")
+        table.add_row(state, str(len(runs)), *left, escape(reason))
     console.print(table)
     references = status["references"]
-    console.print(f"reference energies: {references['known']} of {references['wanted']}", highlight=False)
+    _line(console, f"reference energies: {references['known']} of {references['wanted']}")
     if references["out_of_reach"]:
-        console.print(
-            missing_references_sentence(references["out_of_reach"]), highlight=False, soft_wrap=True
-        )
+        _line(console, missing_references_sentence(references["out_of_reach"]))
     for state in status["below_reference"]:
-        console.print(_below_sentence(state), highlight=False, soft_wrap=True)
-    console.print(
-        f"times from {status['estimate'].replace('measured', 'measured times')}, on one slot", highlight=False
-    )
+        _line(console, _below_sentence(state))
+    if failed := status["need_retry_failed"]:
+        _line(console, f"{left_out_sentence(failed)}; --explain {failed[0]} tells more")
+    _print_left_behind(console, status["left_behind"])
+    _line(console, f"times from {status['estimate'].replace('measured', 'measured times')}, on one slot")
     driver = status["driver"]
-    console.print(
+    _line(
+        console,
         f"running: process {driver['pid']} on {driver['host']} since {driver['since']}"
         if driver
         else "no driver runs",
-        highlight=False,
     )
+
+
+def watch_status(console: Console, read: Callable[[], dict]) -> None:
+    """Show the status anew every few seconds, until interrupted.
+
+    Args:
+        read: the status as it is now; its time is at most a tenth of the whole.
+    """
+    with suppress(KeyboardInterrupt), Live(console=console, auto_refresh=False) as live:
+        while True:
+            started = time.monotonic()
+            page = Console(width=console.width, file=StringIO())
+            print_status(page, read())
+            page.print(
+                f"{datetime.now():%H:%M:%S}, refreshed every few seconds; Ctrl-C ends it", highlight=False
+            )
+            live.update(Text(page.file.getvalue()), refresh=True)
+            time.sleep(max(_REFRESH_SECONDS, 9 * (time.monotonic() - started)))
 
 
 def _below_sentence(state: dict) -> str:
@@ -222,29 +372,32 @@ def _below_sentence(state: dict) -> str:
 # --- the end of a run
 
 
-def print_summary(console: Console, study: Study, schedule: Schedule, seconds: float) -> None:
+def print_summary(console: Console, standing: Standing, seconds: float) -> None:
     """How a study stands: counts, and every divergence and failure with its reason."""
+    study, schedule = standing.study, standing.schedule
     counts = ", ".join(f"{count} {status}" for status, count in _counts(study).items() if count)
     if not counts:
         # A sweep of reference energies alone.
         known = sum(state == "done" for state in schedule.states.values())
         counts = f"{known} of {len(schedule.states)} reference energies"
-    console.print(
-        f"{study.sweep}, profile {study.profile}: {counts} (in {duration(seconds)})", highlight=False
-    )
+    _line(console, f"{standing.name}: {counts} (in {duration(seconds)})")
     for state in study.states.filter("below_reference").iter_rows(named=True):
-        console.print(_below_sentence(state), highlight=False, soft_wrap=True)
+        _line(console, _below_sentence(state))
     for run in study.runs.filter(pl.col("status").is_in(["diverged", "failed"])).iter_rows(named=True):
         blocked = study.runs.filter(blocked_by=run["run_id"]).height
         also = f"; blocks {blocked} runs" if blocked else ""
-        console.print(
-            f"{run['status']}: {run['run_id']}: {run['reason']}{also}", highlight=False, soft_wrap=True
-        )
-    failed = [
-        run_id
+        _line(console, f"{run['status']}: {run['run_id']}: {run['reason']}{also}")
+    for failed in _failed_references(schedule, study):
+        _line(console, f"failed: {failed['run_id']}: {failed['reason']}")
+    if failed := standing.failed_runs:
+        _line(console, f"{again_sentence(standing, failed)}; --explain {failed[0]} tells more")
+
+
+def _failed_references(schedule: Schedule, study: Study) -> list[dict]:
+    """Reference energies that were given up, each with its last message."""
+    messages = dict(study.attempts.select("run_id", "message").iter_rows())
+    return [
+        {"run_id": run_id, "reason": messages[run_id]}
         for run_id, job in schedule.jobs.items()
         if isinstance(job, ReferenceJob) and run_states(schedule, run_id)[0] == "failed"
     ]
-    for run_id in failed:
-        message = study.attempts.filter(run_id=run_id)["message"].to_list()[-1]
-        console.print(f"failed: {run_id}: {message}", highlight=False, soft_wrap=True)

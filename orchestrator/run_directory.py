@@ -44,6 +44,7 @@ class Holder:
     pid: int
     host: str
     since: datetime
+    retry_failed: bool = False
 
 
 @dataclass(frozen=True)
@@ -160,6 +161,16 @@ class RunDirectory:
             )
         return plan
 
+    def stored_levels(self) -> dict[str, int | None]:
+        """Every run that sweep.json asks for, and its levels where it has several; {} where there is none.
+
+        Without its checks, which `belongs_to` has made: they take most of a large plan's time.
+        """
+        if not self.sweep_json.exists():
+            return {}
+        runs = json.loads(self.sweep_json.read_text(encoding="utf-8"))["runs"]
+        return {run["run_id"]: run.get("levels") for run in runs}
+
     def write_plan(self, plan: Plan) -> None:
         """Write sweep.json, where it does not say the same already."""
         if self.sweep_json.exists() and self.read_plan() == plan:
@@ -222,11 +233,23 @@ class RunDirectory:
             found.append(Checkpoint(path, int(level), int(step)))
         return sorted(found, key=lambda checkpoint: (checkpoint.level, checkpoint.step), reverse=True)
 
+    def newest_steps(self) -> dict[tuple[str, int], int]:
+        """Step of the newest checkpoint of each run and level that has one."""
+        newest: dict[tuple[str, int], int] = {}
+        for path in self.checkpoints.glob("*.npz"):
+            run_id, level, step, _ = path.name.split(".")
+            key = run_id, int(level)
+            newest[key] = max(int(step), newest.get(key, 0))
+        return newest
+
     # --- the lock
 
     @contextmanager
-    def lock(self) -> Iterator[Holder]:
+    def lock(self, retry_failed: bool = False) -> Iterator[Holder]:
         """Hold the run directory; the lock goes with the process, however that ends.
+
+        Args:
+            retry_failed: whether the driver gives failures before it another chance; readers must know.
 
         Raises:
             StudyError: another driver has it.
@@ -246,8 +269,8 @@ class RunDirectory:
         except OSError as error:
             raise StudyError(f"{self.path} cannot be written: {error.strerror}") from None
         try:
-            holder = Holder(os.getpid(), socket.gethostname(), datetime.now(UTC))
-            record = {"pid": holder.pid, "host": holder.host, "since": holder.since.isoformat()}
+            holder = Holder(os.getpid(), socket.gethostname(), datetime.now(UTC), retry_failed)
+            record = vars(holder) | {"since": holder.since.isoformat()}
             self._write(self._holder_file, json.dumps(record).encode())
             yield holder
         finally:
@@ -271,7 +294,8 @@ class RunDirectory:
     def _recorded_holder(self) -> Holder | None:
         try:
             record = json.loads(self._holder_file.read_text())
-            return Holder(int(record["pid"]), str(record["host"]), datetime.fromisoformat(record["since"]))
+            since, retry_failed = datetime.fromisoformat(record["since"]), bool(record.get("retry_failed"))
+            return Holder(int(record["pid"]), str(record["host"]), since, retry_failed)
         except (OSError, ValueError, KeyError, TypeError):
             return None
 

@@ -46,6 +46,8 @@ _SIGNIFICANT = 5.0
 _ROUNDING = 1e-11
 # A task whose slot was lost is tried this many times in one start.
 MOST_ATTEMPTS = 3
+# A failure of the task itself would come again; the others are the machine's, and a next start may go better.
+LASTING_ERRORS = ("bug",)
 
 _TEXT, _NUMBER, _INT = pa.string(), pa.float64(), pa.int32()
 _CLUSTERS = (
@@ -93,6 +95,7 @@ class Study:
         references: reference energies, the most trusted one of each Hamiltonian first.
         attempts: failures, oldest first.
         problems: a sentence for each file that could not be read.
+        only: the expression that chose the runs; None: all are there.
     """
 
     path: Path
@@ -103,6 +106,7 @@ class Study:
     references: pl.DataFrame
     attempts: pl.DataFrame
     problems: list[str] = field(default_factory=list)
+    only: str | None = None
 
     @cached_property
     def steps(self) -> pl.DataFrame:
@@ -428,23 +432,35 @@ def schedule_of(
     seconds: Callable[[Unit, Job], float] = lambda unit, job: 1.0,
     since: datetime | None = None,
     batches: Iterable[Sequence[str]] = (),
+    retry_failed: bool = False,
 ) -> Schedule:
     """Where every unit of a plan stands, from a study's tables.
 
     Args:
         seconds: estimated time of a unit.
-        since: failures before this time have another chance; None: all of them stand.
+        since, retry_failed: which failures have another chance; see `failed_units`.
         batches: ids of runs that are trained together.
     """
     diverged = runs.filter(outcome="diverged")["run_id"].to_list()
     done = committed_units(plan, states, references)
-    return Schedule(plan, seconds, done, diverged, failed_units(attempts, since), batches)
+    return Schedule(plan, seconds, done, diverged, failed_units(attempts, since, retry_failed), batches)
 
 
-def failed_units(attempts: pl.DataFrame, since: datetime | None = None) -> set[Unit]:
-    """Units that were given up: a bug, or a slot lost too often."""
-    counted = attempts if since is None else attempts.filter(pl.col("at") >= since)
-    failures = counted.group_by("run_id", "level").agg(
+def failed_units(
+    attempts: pl.DataFrame, since: datetime | None = None, retry_failed: bool = False
+) -> set[Unit]:
+    """Units that were given up: a bug, or a slot lost too often.
+
+    Args:
+        since: start of the driver: what the machine did before it has another chance, a bug has not; None:
+            all of them stand.
+        retry_failed: whether bugs before `since` have another chance, too.
+    """
+    lasting = pl.col("error_class").is_in(LASTING_ERRORS)
+    if since is not None:
+        counts = pl.col("at") >= since
+        attempts = attempts.filter(counts if retry_failed else counts | lasting)
+    failures = attempts.group_by("run_id", "level").agg(
         given_up=(pl.col("error_class") != "actor_lost").any() | (pl.len() >= MOST_ATTEMPTS)
     )
     return {Unit(run_id, level) for run_id, level, given_up in failures.iter_rows() if given_up}
@@ -462,7 +478,15 @@ def _statuses(
     holder = directory.holder()
     since = holder.since if holder else None
     diverged = finished.filter(outcome="diverged")
-    schedule = schedule_of(plan, finished, states, references, attempts, since=since)
+    schedule = schedule_of(
+        plan,
+        finished,
+        states,
+        references,
+        attempts,
+        since=since,
+        retry_failed=holder is not None and holder.retry_failed,
+    )
     reasons = dict(attempts.sort("at").select("run_id", "message").iter_rows())
     reasons |= dict(diverged.select("run_id", "outcome_reason").iter_rows())
     running = _running_units(directory, since.timestamp()) if since else set()

@@ -75,8 +75,13 @@ def run_study(
     executor=None,
     stop_after: int | None = None,
     batch: int = 1,
+    **options,
 ) -> Loop:
-    """Run a study with the fake training, at most so many results long; the loop as it ended."""
+    """Run a study with the fake training, at most so many results long; the loop as it ended.
+
+    Args:
+        options: of the loop.
+    """
     directory = RunDirectory(path)
     results = 0
 
@@ -85,14 +90,17 @@ def run_study(
         results += 1
         return stop_after is not None and results > stop_after
 
-    with directory.lock() as holder:
+    with directory.lock(options.get("retry_failed", False)) as holder:
         directory.prepare()
         directory.write_plan(plan)
         study = read_study(path, plan)
         console = Console(quiet=True)
         costs = CostModel.of(plan, study.states)
         batches = batches_of(plan, batch)
-        loop = Loop(plan, directory, study, costs, Progress(console), holder.since, stopped, batches=batches)
+        progress = Progress(console)
+        loop = Loop(
+            plan, directory, study, costs, progress, holder.since, stopped, batches=batches, **options
+        )
         loop.run(executor or InlineExecutor(engine=(fake or FakeEngine()).engine()))
     return loop
 

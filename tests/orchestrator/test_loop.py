@@ -130,7 +130,7 @@ def test_what_diverged_is_reported_and_not_run_again_and_nothing_else_suffers(un
     assert found["energy"].to_list() == others["energy"].to_list()
 
 
-def test_a_bug_fails_its_run_alone_is_logged_and_is_tried_again_on_the_next_start(undisturbed, tmp_path):
+def test_a_bug_fails_its_run_alone_is_logged_and_is_tried_again_when_asked_to(undisturbed, tmp_path):
     plan = small_plan()
     (bad, _) = run_ids(plan, "trajectory")
     schedule = run_study(tmp_path, plan, FakeEngine(bugs=((bad, 2),))).schedule
@@ -149,9 +149,12 @@ def test_a_bug_fails_its_run_alone_is_logged_and_is_tried_again_on_the_next_star
     # The rest went on: the other replicate with its tickets.
     assert study.runs.filter(status="done").height == 5
 
-    run_study(tmp_path, plan, FakeEngine(bugs=((bad, 2),)))
-    assert read_study(tmp_path).attempts["attempt"].to_list() == [1, 2]
     run_study(tmp_path, plan)
+    assert statuses(tmp_path)[bad] == "failed"
+    run_study(tmp_path, plan, FakeEngine(bugs=((bad, 2),)), retry_failed=True)
+    assert read_study(tmp_path).attempts["attempt"].to_list() == [1, 2]
+    assert statuses(tmp_path)[bad] == "failed"
+    run_study(tmp_path, plan, retry_failed=True)
     assert_same_tables(undisturbed, read_study(tmp_path))
 
 
@@ -164,6 +167,33 @@ def test_a_lost_slot_costs_a_run_nothing_until_the_third_time(losses, outcome, t
     assert study.attempts["error_class"].to_list() == ["actor_lost"] * losses
     assert study.runs.filter(kind="dense")["status"].to_list() == [outcome]
     assert ("failed" in loop.schedule.states.values()) == (outcome == "failed")
+
+
+def test_what_a_lost_slot_ended_has_another_chance_on_the_next_start(undisturbed, tmp_path):
+    plan = small_plan()
+    run_study(tmp_path, plan, executor=LosesSlots(3))
+    assert "failed" in statuses(tmp_path).values()
+    run_study(tmp_path, plan)
+    assert_same_tables(undisturbed, read_study(tmp_path))
+
+
+def test_the_first_failure_ends_a_start_that_is_to_fail_fast_and_keeps_what_runs(undisturbed, tmp_path):
+    """The failing one comes first; the other slot's training is three steps in when it reports."""
+    plan = small_plan()
+    (bad, other) = run_ids(plan, "dense")
+    loop = run_study(
+        tmp_path, plan, executor=TwoSlots(FakeEngine(bugs=((bad, 0), (other, 0)))), fail_fast=True
+    )
+    # Both were running when the first failed, and nothing was begun after.
+    assert set(read_study(tmp_path).attempts["run_id"]) == {bad, other}
+    assert read_study(tmp_path).references.is_empty() and not loop.schedule.finished
+
+    path = tmp_path / "one"
+    run_study(path, plan, executor=TwoSlots(FakeEngine(bugs=((other, 0),))), fail_fast=True)
+    (kept,) = RunDirectory(path).checkpoints_of(bad)
+    assert (kept.level, kept.step) == (0, 3)
+    run_study(path, plan, retry_failed=True)
+    assert_same_tables(undisturbed, read_study(path))
 
 
 # --- checkpoints
