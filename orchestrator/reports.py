@@ -126,12 +126,10 @@ def print_plan(console: Console, plan: dict) -> None:
         can_run = "can run" if plan["failed"] else "is missing"
         _line(console, f"Nothing {can_run} of {study_name(plan)}.")
     else:
-        columns = ("order", "run", "what", "levels", "steps", "why", "starts after", "takes")
-        table = Table(*columns, title=study_name(plan), title_justify="left", box=None)
         shown = plan["runs"][:_PLAN_ROWS] if console.is_terminal else plan["runs"]
-        for run in shown:
-            table.add_row(str(run["order"]), run["run_id"], run["what"], *_plan_cells(run))
-        console.print(table)
+        columns = ("order", "run", "what", "levels", "steps", "why", "starts after", "takes")
+        rows = [(str(run["order"]), run["run_id"], run["what"], *_plan_cells(run)) for run in shown]
+        _print_rows(console, study_name(plan), columns, rows)
         if len(shown) < len(plan["runs"]):
             _line(
                 console, f"the first {len(shown)} of {len(plan['runs'])} runs; --plan --json has all of them"
@@ -142,12 +140,25 @@ def print_plan(console: Console, plan: dict) -> None:
     if stale := plan["stale"]:
         _line(
             console,
-            f"{_runs(stale)} stale, trained by an older numerics version, and kept as done: {_some(stale)}; "
-            "a new --out trains anew",
+            f"stale, trained by an older numerics version: {_counted(stale, 'run')}, kept as done: {_some(stale)}; "
+            "a new --out trains them anew",
         )
     _print_left_behind(console, plan["left_behind"])
     if out_of_reach := plan["references_out_of_reach"]:
         _line(console, missing_references_sentence(out_of_reach))
+
+
+def _print_rows(console: Console, title: str, columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    if console.is_terminal:
+        table = Table(*columns, title=title, title_justify="left", box=None)
+        for row in rows:
+            table.add_row(*map(escape, row))
+        console.print(table)
+        return
+    # rich takes half a millisecond a row.
+    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
+    lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in (columns, *rows))
+    console.file.write("\n".join([title, *lines, ""]))
 
 
 def _plan_cells(run: dict) -> tuple[str, ...]:
@@ -168,7 +179,7 @@ def _plan_totals(plan: dict) -> str:
     estimated = "from measured times" if measured else "from default rates, nothing measured yet"
     slots, hours = plan["slots"], plan["device_hours"]
     return (
-        f"{len(plan['runs'])} runs in {plan['units']} units; {hours:.2g} device-hours ({duration(hours * 3600)}) of "
+        f"{_counted(plan['runs'], 'run')} in {plan['units']} units; {hours:.2g} device-hours ({duration(hours * 3600)}) of "
         f"work, about {duration(plan['seconds'])} on {slots} slot{'s' if slots > 1 else ''} ({estimated})"
     )
 
@@ -190,7 +201,7 @@ def study_name(report: dict) -> str:
 
 def left_out_sentence(failed: list[str]) -> str:
     """What becomes of runs that failed by a bug in an earlier start."""
-    return f"{len(failed)} run{'s' * (len(failed) > 1)} failed before; once mended, --retry-failed tries {_them(failed)} again"
+    return f"{_counted(failed, 'run')} failed before; once mended, --retry-failed tries {_them(failed)} again"
 
 
 def again_sentence(standing: Standing, failed: list[str]) -> str:
@@ -198,6 +209,10 @@ def again_sentence(standing: Standing, failed: list[str]) -> str:
     lasting = set(standing.lasting_failures).intersection(failed)
     how = "once mended, --retry-failed tries" if lasting else "the same command tries"
     return f"{how} {_them(failed)} again"
+
+
+def _counted(items: list, name: str) -> str:
+    return f"{len(items)} {name}{'s' * (len(items) != 1)}"
 
 
 def _them(run_ids: list[str]) -> str:
@@ -208,13 +223,9 @@ def _print_left_behind(console: Console, run_ids: list[str]) -> None:
     if run_ids:
         _line(
             console,
-            f"{_runs(run_ids)} in the directory and no longer asked for by the sweep; kept, and never "
+            f"in the directory, and no longer asked for by the sweep: {_counted(run_ids, 'run')}, kept and never "
             f"deleted: {_some(run_ids)}",
         )
-
-
-def _runs(run_ids: list[str]) -> str:
-    return f"{len(run_ids)} run{'s are' if len(run_ids) > 1 else ' is'}"
 
 
 def _some(run_ids: list[str], most: int = 3) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
@@ -30,7 +31,6 @@ class Standing:
         chosen: the part of it that is asked for now.
         study: what is there of that part; without a selection also finished runs that the plan left behind.
         costs: learned from the whole study.
-        schedule: of the chosen part.
         checkpoints: the newest step of each unit that has a checkpoint.
         left_behind: ids in the directory that the plan does not ask for, chosen or not.
         since: failures that do not last have another chance if they were before this time; None: none has.
@@ -42,7 +42,6 @@ class Standing:
     chosen: Plan
     study: Study
     costs: CostModel
-    schedule: Schedule
     checkpoints: dict[Unit, int]
     left_behind: list[str]
     since: datetime | None
@@ -74,8 +73,23 @@ class Standing:
         if only is not None:
             chosen, study = _part(plan, study, _chosen_ids(only, plan, study))
             study = replace(study, only=only.text)
-        schedule = _schedule(chosen, study, costs, since, retry_failed)
-        return cls(plan, chosen, study, costs, schedule, checkpoints, left_behind, since, retry_failed)
+        return cls(plan, chosen, study, costs, checkpoints, left_behind, since, retry_failed)
+
+    @cached_property
+    def schedule(self) -> Schedule:
+        """Of the chosen part; made when first asked for, since it takes a second for 10⁴ runs."""
+        study = self.study
+        return schedule_of(
+            self.chosen,
+            study.runs,
+            study.states,
+            study.references,
+            study.attempts,
+            self.costs.seconds,
+            self.since,
+            self.batches,
+            self.retry_failed,
+        )
 
     @property
     def name(self) -> str:
@@ -105,7 +119,7 @@ class Standing:
     def batched(self, batches: Sequence[Batch]) -> Standing:
         """With the chosen members of each batch trained together."""
         # Those of the whole plan, so that a batch that is chosen whole is the one that the whole study has.
-        return self._with(self.chosen, batches)
+        return replace(self, batches=_within(batches, self.chosen.jobs))
 
     def limited(self, runs: int, slots: int) -> Standing:
         """With no more than so many runs to do: the first that so many slots would begin."""
@@ -117,7 +131,8 @@ class Standing:
             for run_id, job in self.chosen.jobs.items()
             if run_id in begun or run_id in parents
         }
-        return self._with(replace(self.chosen, jobs=jobs), _within(self.batches, begun))
+        chosen = replace(self.chosen, jobs=jobs)
+        return replace(self, chosen=chosen, batches=_within(self.batches, begun))
 
     def _parents(self, run_id: str) -> Iterator[str]:
         while (parent := getattr(self.chosen.jobs[run_id], "parent_run_id", None)) is not None:
@@ -127,16 +142,6 @@ class Standing:
         """A parent that is not to go on: the number of its levels is not part of what it is."""
         done = [unit.level for unit in units_of(run_id, job) if self.schedule.state(unit) == "done"]
         return job.model_copy(update={"levels": done[-1]}) if isinstance(job, TrajectoryRun) else job
-
-    def _with(self, chosen: Plan, batches: Sequence[Batch]) -> Standing:
-        batches = _within(batches, chosen.jobs)
-        schedule = _schedule(chosen, self.study, self.costs, self.since, self.retry_failed, batches)
-        return replace(self, chosen=chosen, schedule=schedule, batches=batches)
-
-
-def _schedule(plan, study, costs, since, retry_failed, batches=()) -> Schedule:
-    tables = study.runs, study.states, study.references, study.attempts
-    return schedule_of(plan, *tables, costs.seconds, since, batches, retry_failed)
 
 
 def _within(batches: Sequence[Batch], run_ids: Container[str]) -> list[Batch]:
