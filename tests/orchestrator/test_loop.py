@@ -169,6 +169,16 @@ def test_a_lost_slot_costs_a_run_nothing_until_the_third_time(losses, outcome, t
     assert ("failed" in loop.schedule.states.values()) == (outcome == "failed")
 
 
+@pytest.mark.parametrize(("retry_failed", "status"), [(False, "failed"), (True, "ready")])
+def test_readers_see_what_a_running_driver_tries_again(retry_failed, status, tmp_path):
+    plan = small_plan(replicates=1)
+    (bad,) = run_ids(plan, "dense")
+    run_study(tmp_path, plan, FakeEngine(bugs=((bad, 0),)))
+    with RunDirectory(tmp_path).lock(retry_failed):
+        assert statuses(tmp_path)[bad] == status
+    assert statuses(tmp_path)[bad] == "failed"
+
+
 def test_what_a_lost_slot_ended_has_another_chance_on_the_next_start(undisturbed, tmp_path):
     plan = small_plan()
     run_study(tmp_path, plan, executor=LosesSlots(3))

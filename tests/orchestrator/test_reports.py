@@ -188,6 +188,19 @@ def test_starts_with_a_limit_do_the_study_piece_by_piece_and_exit_0(tmp_path, ca
     assert left == [5, 1, 0]
 
 
+def test_a_limit_goes_with_trajectories_that_an_edit_has_shortened(tmp_path):
+    """Those have ended and are not among the first runs; their rows are closed by a start that has them."""
+    file, out = tmp_path / "small.py", tmp_path / "run"
+    run_study(out, small_plan(levels=5, tickets=None), stop_after=25)
+    shortened = set(run_ids(small_plan(), "trajectory")) - {
+        run["run_id"] for run in plan_of(out, small_plan())["runs"]
+    }
+    assert shortened
+    file.write_text(SWEEP_FILE)
+    arguments = [str(file), "--out", str(out), "--limit", "1", *INLINE]
+    assert main(arguments, engine=FakeEngine().engine()) == 0
+
+
 def test_fail_fast_exits_1_and_says_what_is_left(tmp_path, capsys):
     file = tmp_path / "small.py"
     file.write_text(SWEEP_FILE)

@@ -74,11 +74,14 @@ def test_a_chosen_ticket_implies_its_trajectory_and_that_its_dense_run(tmp_path)
     assert len(found) == 4
 
 
-@pytest.mark.parametrize("text", ["variant != 'init_imp'", "variant not in ('init_imp',)", "variant < 'z'"])
+@pytest.mark.parametrize("text", ["variant != 'init_imp'", "variant not in ('init_imp',)", "variant > 'j'"])
 def test_comparing_a_field_that_a_run_does_not_have_is_false(text, tmp_path):
-    """Were it true for dense runs and trajectories, those of method imp_ct would be chosen by it alone."""
-    tickets = {k for k in TICKETS if "<" in text or PLAN.jobs[k].variant != "init_imp"}
-    assert chosen(text, tmp_path) == with_dense(tickets | {PLAN.jobs[k].parent_run_id for k in tickets})
+    rand_imp = {run_id for run_id in TICKETS if PLAN.jobs[run_id].variant == "rand_imp"}
+    trajectories = {PLAN.jobs[run_id].parent_run_id for run_id in rand_imp}
+    assert chosen(text, tmp_path) == with_dense(rand_imp | trajectories)
+    # Without the tickets nothing is left that it could be true for.
+    with pytest.raises(SelectionError, match="chooses none"):
+        chosen(f"{text} and kind != 'ticket'", tmp_path)
 
 
 def test_reference_energies_are_chosen_by_the_fields_they_have(tmp_path):
