@@ -183,7 +183,7 @@ def test_starts_with_a_limit_do_the_study_piece_by_piece_and_exit_0(tmp_path, ca
     for _ in range(3):
         assert main(arguments, engine=FakeEngine().engine()) == 0
         left.append(len(Standing.of(plan, out).missing_runs))
-        said = f"ended after --limit 4; {left[-1]} runs are left" in capsys.readouterr().out
+        said = f"ended after --limit 4; runs left: {left[-1]};" in capsys.readouterr().out
         assert said == (left[-1] > 0)
     assert left == [5, 1, 0]
 
