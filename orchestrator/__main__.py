@@ -452,13 +452,9 @@ def _finish(options: argparse.Namespace, standing: Standing, started: float) -> 
     print_summary(console, standing, time.monotonic() - started)
     left = len(standing.missing_runs)
     if left and options.fail_fast and standing.failed_runs:
-        print(
-            f"ended at the first failure; runs left: {left}; the command without --fail-fast does them"
-        )
+        print(f"ended at the first failure; runs left: {left}; the command without --fail-fast does them")
     elif left and options.limit is not None:
-        print(
-            f"ended after --limit {options.limit}; runs left: {left}; the same command does the next"
-        )
+        print(f"ended after --limit {options.limit}; runs left: {left}; the same command does the next")
     app = shlex.join(["streamlit", "run", "explorer/app.py", "--", str(standing.study.path)])
     console.print(f"open it: {app}", highlight=False, soft_wrap=True)
     return FAILED if standing.failed_runs else DONE

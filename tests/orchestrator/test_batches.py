@@ -309,7 +309,7 @@ def test_a_member_that_diverges_leaves_the_batch_and_the_others_go_on_as_if_noth
     assert one.equals(other)
 
 
-def test_a_bug_fails_every_member_and_the_next_start_makes_up_for_all(undisturbed, tmp_path):
+def test_a_bug_fails_every_member_and_a_start_that_retries_makes_up_for_all(undisturbed, tmp_path):
     plan = plan_of_three()
     (first, second, third) = run_ids(plan, "trajectory")
     run_study(tmp_path, plan, FakeEngine(bugs=((second, 2),)), batch=2)
@@ -318,7 +318,7 @@ def test_a_bug_fails_every_member_and_the_next_start_makes_up_for_all(undisturbe
     assert set(attempts["error_class"]) == {"bug"}
     found = statuses(tmp_path)
     assert [found[run_id] for run_id in (first, second, third)] == ["failed", "failed", "done"]
-    run_study(tmp_path, plan, batch=2)
+    run_study(tmp_path, plan, batch=2, retry_failed=True)
     assert_same_tables(undisturbed, read_study(tmp_path))
 
 
