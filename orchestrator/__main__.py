@@ -232,6 +232,8 @@ def _run(options: argparse.Namespace, plan: Plan, directory: RunDirectory, engin
         study, costs, schedule = _standing(plan, directory.path, holder.since)
         if study.problems:
             return _report_problems(study.problems)
+        if missing := _missing_package(schedule):
+            raise SweepError(f"{options.sweep}: {missing}")
         directory.prepare()
         directory.write_plan(plan)
         if schedule.finished:
@@ -258,6 +260,14 @@ def _run(options: argparse.Namespace, plan: Plan, directory: RunDirectory, engin
         print(f"interrupted; all that was committed is kept, and the same command goes on: {command}")
         return INTERRUPTED
     return _finish(plan, directory, loop.schedule, started)
+
+
+def _missing_package(schedule: Schedule) -> str | None:
+    """What is said where a reference energy that is to be computed needs a package that is not there."""
+    from nqs.config import ReferenceJob
+
+    jobs = (schedule.jobs[unit.run_id] for unit in schedule.missing)
+    return next(filter(None, (job.missing_package for job in jobs if isinstance(job, ReferenceJob))), None)
 
 
 def _work(
