@@ -51,7 +51,7 @@ COMPILE_SECONDS = 5.0
 RESTART_SECONDS = 30.0
 STRETCH_SECONDS = 5.0
 # Long units report this often here, and every STRETCH_SECONDS in the loop.
-STRETCHES = 50
+STRETCHES = 20
 STRAGGLING, WRONG_RATES, FAILURES = 0.3, 0.7, 0.01
 
 
@@ -141,7 +141,7 @@ class Simulation:
                 heapq.heappush(events, (now + RESTART_SECONDS, -number, slot, (), 0.0))
                 with self._driving():
                     for unit in units:
-                        schedule.release(unit)
+                        schedule.release(unit, 1 - left[unit])
             else:
                 left.update((unit, left[unit] - share) for unit in units)
                 self._report(schedule, slot, units, left, free, go_on)
@@ -160,7 +160,7 @@ class Simulation:
                     self.costs.observe(unit, job, self.true_seconds[unit])
                 schedule.complete(unit)
             for unit in units if pauses else ():
-                schedule.release(unit)
+                schedule.release(unit, 1 - left[unit])
         self.counts["pauses"] += pauses
         if done or pauses:
             free.append(slot)

@@ -120,7 +120,7 @@ class Loop:
                 left = [work for work, result in members if self._received(slot, work, result)]
                 if left and self._yields(left, len(executor.slots)):
                     for work in left:
-                        self._end(work.unit, "ready")
+                        self._put_back(work.unit)
                 elif left:
                     submit(slot, left)
             self._progress.tick(self.schedule, len(executor.slots))
@@ -199,6 +199,10 @@ class Loop:
         """Whether the slot puts its batch back in favour of one that waits; its checkpoints are written."""
         shares = [self._progress.share_done(work.unit) for work in works]
         return self.schedule.yields([work.unit for work in works], sum(shares) / len(shares), slots)
+
+    def _put_back(self, unit: Unit) -> None:
+        self.schedule.release(unit, self._progress.share_done(unit))
+        self._progress.ended(unit)
 
     def _go_on(self, work: _Work, result: Outcome | ReferenceOutcome) -> None:
         self._save_checkpoint(work.unit, result)

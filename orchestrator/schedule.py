@@ -32,7 +32,7 @@ MISSING: tuple[State, ...] = ("ready", "running", "waiting")
 
 # A slot takes a batch whose program it has compiled before the longest chain, if its chain is at least this part
 # of the longest.
-NEARLY_AS_LONG = 0.9
+NEARLY_AS_LONG = 0.7
 # A batch that is in training goes back for a waiting one whose chain is longer by this part and this time; a
 # switch costs a checkpoint and at most a compilation.
 LONGER_BY = 0.02
@@ -107,6 +107,7 @@ class Schedule:
         self._completed, self._next_estimate = 0, 1
         self._compiled: dict[Hashable, set[Hashable]] = defaultdict(set)
         self._slot_of: dict[str, Hashable] = {}
+        self._made: dict[Unit, float] = {}
         self.regroup(batches)
 
     def _fill(self, done: set[Unit], diverged: set[str], failed: set[Unit]) -> None:
@@ -165,6 +166,11 @@ class Schedule:
         """Estimated time of units that are trained together."""
         return sum(self.seconds[unit] for unit in units)
 
+    def _chain(self, batch: int) -> float:
+        """Estimated time from a queued batch's start to the end of the longest chain through it."""
+        made = (share * self.seconds[unit] for unit in self._batches[batch] if (share := self._made.get(unit)))
+        return self._chains[batch] - sum(made)
+
     # --- decisions
 
     def assign(self, free: Iterable[Hashable]) -> list[tuple[Hashable, tuple[Unit, ...]]]:
@@ -196,20 +202,30 @@ class Schedule:
     def yields(self, units: Sequence[Unit], share_done: float, slots: int) -> bool:
         """Whether a slot that reports should put its batch back, to go on with it later or elsewhere.
 
-        It should where fewer batches wait than there are slots, so that this is the last round, and one of
-        them has a longer chain: equally long trainings then end together, and not some of them a whole
-        training later with the other slots idle.
+        It should where batches with longer chains wait, but fewer than there are slots: their last round
+        has begun. Equally long trainings then end together, and not some of them a whole training
+        later with the other slots idle. Before that round it would only end everything later.
 
         Args:
             units: what the slot has in training.
             share_done: part of their steps that is made, in [0, 1].
         """
-        if not 0 < len(self._queued) < slots:
-            return False
-        batch = self._batch_of[units[0]]
-        left = self._chains[batch] - share_done * self.batch_seconds(units)
-        waiting = self._chains[self._longest(self._heap)]
-        return waiting - left > max(LONGER_BY_SECONDS, LONGER_BY * waiting)
+        left = self._chains[self._batch_of[units[0]]] - share_done * self.batch_seconds(units)
+        least = max(left + LONGER_BY_SECONDS, left * (1 + LONGER_BY))
+        return 0 < self._count_longer(least, slots) < slots
+
+    def _count_longer(self, seconds: float, most: int) -> int:
+        """How many queued batches have longer chains; at most so many are looked for, from the heap's top."""
+        found: set[int] = set()
+        places = [0]
+        for place in places:
+            if place < len(self._heap) and -self._heap[place][0] > seconds:
+                batch = self._heap[place][1]
+                found |= {batch} & self._queued
+                if len(found) >= most:
+                    break
+                places += [2 * place + 1, 2 * place + 2]
+        return len(found)
 
     def _longest(self, heap: list[tuple[float, int]]) -> int | None:
         """The queued batch with the longest chain of a heap."""
@@ -230,15 +246,15 @@ class Schedule:
 
     def _nearly_as_long(self, longest: int, free: list[Hashable]) -> tuple[Hashable, int] | None:
         """A free slot and a batch of nearly the longest chain whose program it has compiled."""
-        least = NEARLY_AS_LONG * self._chains[longest]
+        least = NEARLY_AS_LONG * self._chain(longest)
         for slot in free:
             known = [
                 batch
                 for program in self._compiled[slot]
-                if (batch := self._longest(self._heaps[program])) is not None and self._chains[batch] >= least
+                if (batch := self._longest(self._heaps[program])) is not None and self._chain(batch) >= least
             ]
             if known:
-                return slot, max(known, key=self._chains.__getitem__)
+                return slot, max(known, key=self._chain)
         return None
 
     def _take(self, batch: int) -> tuple[Unit, ...]:
@@ -305,7 +321,7 @@ class Schedule:
             batch = self._batch_of[unit]
             chains[batch] = chains.get(batch, self._chains[batch]) - share * self.seconds[unit]
         if (batch := self._longest(self._heap)) is not None:
-            chains[batch] = self._chains[batch]
+            chains[batch] = self._chain(batch)
         return max((self._left_seconds - made) / slots, *chains.values(), 0.0)
 
     def copy(self) -> Schedule:
@@ -316,6 +332,7 @@ class Schedule:
         other._heaps = defaultdict(list, {program: list(heap) for program, heap in self._heaps.items()})
         other._compiled = defaultdict(set, {slot: set(known) for slot, known in self._compiled.items()})
         other._slot_of, other._next_estimate = dict(self._slot_of), float("inf")
+        other._made = dict(self._made)
         return other
 
     # --- what happened
@@ -334,8 +351,13 @@ class Schedule:
             # Its own batch too: a member that lost its slot may have waited for this one to end.
             self._offer([unit, *waited])
 
-    def release(self, unit: Unit) -> None:
-        """The unit's slot was lost or has something longer to do; it is ready to run elsewhere."""
+    def release(self, unit: Unit, share_done: float = 0.0) -> None:
+        """The unit's slot was lost or has something longer to do; it is ready to run elsewhere.
+
+        Args:
+            share_done: part of its steps that it starts from there.
+        """
+        self._made[unit] = share_done
         self._set(unit, "ready")
         self._offer([unit])
 
@@ -371,7 +393,7 @@ class Schedule:
             if batch not in self._queued and self._startable(batch):
                 self._queued.add(batch)
                 # Of equal chains the first of the plan.
-                entry = (-self._chains[batch], batch)
+                entry = (-self._chain(batch), batch)
                 heapq.heappush(self._heap, entry)
                 heapq.heappush(self._heaps[self.program(self._batches[batch][0])], entry)
 
