@@ -22,9 +22,7 @@ from __future__ import annotations
 import statistics
 from collections import defaultdict
 from collections.abc import Hashable, Mapping
-from typing import Literal
-
-import polars as pl
+from typing import TYPE_CHECKING, Literal
 
 from nqs.config import (
     FULL_SUMMATION_SITES,
@@ -41,6 +39,9 @@ from nqs.config import (
 from nqs.replicas import compiled_program
 from orchestrator.plan import Job, Plan
 from orchestrator.schedule import Unit
+
+if TYPE_CHECKING:
+    import polars as pl
 
 SECONDS_PER_STEP = 5e-5
 # Dispatch and measurement set-up.
@@ -114,6 +115,12 @@ def measurement_seconds(run: Run, level: int, measurement: Measurement) -> float
     return sweeps * (sweep_seconds(run, level) + rows) + exact
 
 
+def arithmetic_seconds(run: Run, level: int, measurement: Measurement) -> float:
+    """Estimated seconds of a run's level by arithmetic alone, on one core."""
+    training = run.steps_at(level) * step_seconds(run, level)
+    return SECONDS_PER_LEVEL + training + measurement_seconds(run, level, measurement)
+
+
 class CostModel:
     """Estimated seconds of units, better with every unit that was measured.
 
@@ -162,7 +169,7 @@ class CostModel:
         """Observe all levels that a study has committed."""
         devices: dict[str, str] = {}
         if runs is not None:
-            ended = runs.filter(pl.col("device").is_not_null()).sort("finished_at")
+            ended = runs.drop_nulls("device").sort("finished_at")
             devices = dict(ended.select("run_id", "device").iter_rows())
             self.members |= dict(ended.select("run_id", "batch").iter_rows())
         # Of a run that has not ended the device is not known; it is the newest.
@@ -260,8 +267,7 @@ class CostModel:
             if isinstance(job.hamiltonian, TransverseFieldIsing):
                 return SECONDS_PER_LEVEL + flips / 2 / LANCZOS_FLIPS_PER_SECOND
             return SECONDS_PER_LEVEL + flips / WHOLE_SPACE_FLIPS_PER_SECOND
-        training = job.steps_at(unit.level) * step_seconds(job, unit.level)
-        return SECONDS_PER_LEVEL + training + measurement_seconds(job, unit.level, self._measurement)
+        return arithmetic_seconds(job, unit.level, self._measurement)
 
 
 def _text(key: tuple) -> str:

@@ -85,11 +85,12 @@ class Loop:
         batches: Sequence[Batch] = (),
     ):
         self._plan, self._directory, self._costs, self._progress = plan, directory, costs, progress
+        self._members = {run_id: len(batch) for batch in batches for run_id in batch}
+        costs.members |= self._members
         self._stopped, self._stretch_seconds = stopped, stretch_seconds
         self.schedule = schedule_of(
             plan, study.runs, study.states, study.references, study.attempts, costs.seconds, since, batches
         )
-        self._members = {run_id: len(batch) for batch in batches for run_id in batch}
         self._lost: dict[Unit, int] = defaultdict(int)
         self._attempts = defaultdict(int)
         for run_id, level in study.attempts.select("run_id", "level").iter_rows():
@@ -188,7 +189,7 @@ class Loop:
             self._record_divergence(unit, job, result)
         elif result.finished:
             self._commit(unit, job, result)
-            self._costs.observe(unit, job, result.state["wall_seconds"])
+            self._costs.observe(unit, job, result.state["wall_seconds"], result.device, slot)
             self._end(unit, "done")
         else:
             self._go_on(work, result)
