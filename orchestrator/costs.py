@@ -234,6 +234,11 @@ class CostModel:
             self._known[unit] = _shape(unit, job), self._default_seconds(unit, job)
         return self._known[unit][0]
 
+    def arithmetic(self, unit: Unit, job: Job) -> float:
+        """Seconds of a unit before anything is measured."""
+        self.shape(unit, job)
+        return self._known[unit][1]
+
     def _keys(self, unit: Unit, job: Job) -> tuple[tuple, tuple]:
         """The groups that a unit's rate is taken from, the narrowest first."""
         shape = self.shape(unit, job)

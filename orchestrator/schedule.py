@@ -95,7 +95,7 @@ class Schedule:
         self.jobs = plan.jobs
         self._seconds_of = seconds
         # In the plan's order, so parents come first.
-        self._before = _prerequisites(plan.jobs)
+        self._before = prerequisites(plan.jobs)
         self._after: dict[Unit, list[Unit]] = {unit: [] for unit in self._before}
         for unit, before in self._before.items():
             if before is not None:
@@ -398,8 +398,8 @@ class Schedule:
                 heapq.heappush(self._heaps[self.program(self._batches[batch][0])], entry)
 
 
-def _prerequisites(jobs: dict[str, Job]) -> dict[Unit, Unit | None]:
-    """`prerequisite` of every unit of a plan."""
+def prerequisites(jobs: dict[str, Job]) -> dict[Unit, Unit | None]:
+    """`prerequisite` of every unit of a plan, parents first."""
     ids = {id(job): run_id for run_id, job in jobs.items()}
     return {
         unit: prerequisite(unit, job, ids.get(id(getattr(job, "parent", None))))
