@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from orchestrator.batches import MOST_MEMBERS, batches_of
+from orchestrator.batches import MOST_MEMBERS, batches_of, kept_sentence
 from orchestrator.plan import DEFAULT_PROFILE, Plan, SweepError, load_plan
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from orchestrator.loop import Executor
     from orchestrator.progress import Progress
     from orchestrator.run_directory import RunDirectory
+    from orchestrator.schedule import Schedule
     from orchestrator.selection import Selection
     from orchestrator.standing import Standing
 
@@ -281,8 +282,8 @@ def _show_plan(options: argparse.Namespace, plan: Plan, out: Path) -> int:
     # Failures that do not last have another chance on the next start, so the plan has them.
     standing = Standing.of(plan, out, options.only, datetime.now(UTC), options.retry_failed)
     # No slot is asked for its memory, so auto shows every run by itself.
-    standing = standing.batched(batches_of(plan, options.batch))
-    data = plan_data(standing, _slots(options), options.limit)
+    batches = batches_of(plan, options.batch, recorded=standing.started)
+    data = plan_data(standing.batched(batches), _slots(options), options.limit)
     _show(options, data, print_plan)
     return _report_problems(standing.study.problems)
 
@@ -361,6 +362,8 @@ def _run(options: argparse.Namespace, plan: Plan, directory: RunDirectory, engin
         standing = Standing.of(plan, directory.path, options.only, holder.since, options.retry_failed)
         if standing.study.problems:
             return _report_problems(standing.study.problems)
+        if missing := _missing_package(standing.schedule):
+            raise SweepError(f"{options.sweep}: {missing}")
         directory.prepare()
         directory.write_plan(plan)
         if standing.schedule.finished:
@@ -391,6 +394,14 @@ def _run(options: argparse.Namespace, plan: Plan, directory: RunDirectory, engin
     return _finish(options, standing, started)
 
 
+def _missing_package(schedule: Schedule) -> str | None:
+    """What is said where a reference energy that is to be computed needs a package that is not there."""
+    from nqs.config import ReferenceJob
+
+    jobs = (schedule.jobs[unit.run_id] for unit in schedule.missing)
+    return next(filter(None, (job.missing_package for job in jobs if isinstance(job, ReferenceJob))), None)
+
+
 def _work(
     options: argparse.Namespace,
     standing: Standing,
@@ -413,9 +424,8 @@ def _work(
             raise SweepError(f"{options.sweep}: {problem}")
         # Only auto asks, since the answer starts jax in the slots.
         memory_bytes = executor.memory_bytes() if options.batch == "auto" else None
-        standing = standing.batched(batches_of(plan, options.batch, memory_bytes))
-        if options.limit is not None:
-            standing = standing.limited(options.limit, len(executor.slots))
+        standing = _in_batches(options, standing, memory_bytes, len(executor.slots), progress)
+        directory.write_batches(standing.record_of_batches)
         Loop(
             standing.chosen,
             directory,
@@ -430,6 +440,17 @@ def _work(
         ).run(executor)
     finally:
         executor.close()
+
+
+def _in_batches(
+    options: argparse.Namespace, standing: Standing, memory_bytes: int | None, slots: int, progress: Progress
+) -> Standing:
+    """What this start does, in the batches that it does it in."""
+    plan, kept = standing.plan, standing.started
+    standing = standing.batched(batches_of(plan, options.batch, memory_bytes, slots, kept))
+    if kept and (sentence := kept_sentence(kept, batches_of(plan, options.batch, memory_bytes, slots))):
+        progress.note(sentence)
+    return standing if options.limit is None else standing.limited(options.limit, slots)
 
 
 def _executor(options: argparse.Namespace, signals: _Signals, engine: Engine | None) -> Executor:

@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from nqs.config import ReferenceJob, TrajectoryRun
-from orchestrator.batches import Batch
+from orchestrator.batches import Batch, started_batches
 from orchestrator.costs import CostModel
 from orchestrator.plan import Job, Plan
 from orchestrator.run_directory import RunDirectory
@@ -33,9 +33,11 @@ class Standing:
         costs: learned from the whole study.
         checkpoints: the newest step of each unit that has a checkpoint.
         left_behind: ids in the directory that the plan does not ask for, chosen or not.
+        started: recorded batches that stay together, of the whole plan.
         since: failures that do not last have another chance if they were before this time; None: none has.
         retry_failed: those that last as well.
         batches: ids of chosen runs that are trained together.
+        whole_batches: those of the whole plan that they are parts of.
     """
 
     plan: Plan
@@ -44,9 +46,11 @@ class Standing:
     costs: CostModel
     checkpoints: dict[Unit, int]
     left_behind: list[str]
+    started: list[Batch]
     since: datetime | None
     retry_failed: bool
     batches: Sequence[Batch] = ()
+    whole_batches: Sequence[Batch] = ()
 
     @classmethod
     def of(
@@ -64,16 +68,17 @@ class Standing:
             StudyError: as `read_study`.
         """
         study = read_study(path, plan)
-        costs = CostModel.of(plan, study.states)
+        costs = CostModel.of(plan, study.states, study.runs)
         steps = RunDirectory(path).newest_steps()
         checkpoints = {Unit(*unit): step for unit, step in steps.items()}
         there = {unit.run_id for unit in checkpoints} | set(study.runs["run_id"])
         left_behind = sorted(there - set(plan.jobs))
+        started = started_batches(RunDirectory(path), study)
         chosen = plan
         if only is not None:
             chosen, study = _part(plan, study, _chosen_ids(only, plan, study))
             study = replace(study, only=only.text)
-        return cls(plan, chosen, study, costs, checkpoints, left_behind, since, retry_failed)
+        return cls(plan, chosen, study, costs, checkpoints, left_behind, started, since, retry_failed)
 
     @cached_property
     def schedule(self) -> Schedule:
@@ -119,7 +124,14 @@ class Standing:
     def batched(self, batches: Sequence[Batch]) -> Standing:
         """With the chosen members of each batch trained together."""
         # Those of the whole plan, so that a batch that is chosen whole is the one that the whole study has.
-        return replace(self, batches=_within(batches, self.chosen.jobs))
+        return replace(self, batches=_within(batches, self.chosen.jobs), whole_batches=batches)
+
+    @property
+    def record_of_batches(self) -> list[Batch]:
+        """All batches of the plan as they are trained from now on: the parts that are asked for, and the rest."""
+        asked = {run_id for batch in self.batches for run_id in batch}
+        rest = set(self.plan.jobs) - asked
+        return [*self.batches, *_within(self.whole_batches, rest)]
 
     def limited(self, runs: int, slots: int) -> Standing:
         """With no more than so many runs to do: the first that so many slots would begin."""

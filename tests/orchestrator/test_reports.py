@@ -175,6 +175,21 @@ def test_only_the_chosen_runs_are_trained_told_and_exported(tmp_path, capsys):
     assert arguments[-1] in (tmp_path / "export" / "DATA.md").read_text()
 
 
+@pytest.mark.parametrize("flags", [("--only", "replicate == 0 and kind == 'dense'"), ("--limit", "1")])
+def test_a_batch_that_is_asked_for_in_part_is_recorded_in_parts(flags, tmp_path):
+    """Members round differently in other company, so the record has the company that they had."""
+    file, out = tmp_path / "small.py", tmp_path / "run"
+    file.write_text(SWEEP_FILE)
+    arguments = [str(file), "--out", str(out), "--batch", "2", *INLINE]
+    assert main([*arguments, *flags], engine=FakeEngine().engine()) == 0
+    first, second = run_ids(small_plan(), "dense")
+    batches = RunDirectory(out).read_batches()
+    assert [first] in batches and [second] in batches
+    assert sorted(run_id for batch in batches for run_id in batch) == sorted(
+        run_id for run_id in small_plan().jobs if not run_id.startswith("e")
+    )
+
+
 def test_starts_with_a_limit_do_the_study_piece_by_piece_and_exit_0(tmp_path, capsys):
     plan, file, out = small_plan(), tmp_path / "small.py", tmp_path / "run"
     file.write_text(SWEEP_FILE)
