@@ -135,7 +135,7 @@ def main(arguments: list[str] | None = None, engine: Engine | None = None) -> in
 
 def _do(options: argparse.Namespace, plan: Plan, out: Path, engine: Engine | None) -> int:
     # After the sweep file is known to be good: these take longer to import than it takes to read.
-    from orchestrator.run_directory import RunDirectory, StudyError
+    from orchestrator.run_directory import RunDirectory, StudyError, WriteError
 
     try:
         directory = RunDirectory(out)
@@ -149,6 +149,11 @@ def _do(options: argparse.Namespace, plan: Plan, out: Path, engine: Engine | Non
                 raise StudyError(f"{out} has no results to export yet")
             return _export(options, plan, out)
         return _run(options, plan, directory, engine)
+    except WriteError as error:
+        _refuse(
+            f"{error}; what was committed before is kept, and the same command goes on once it can be written"
+        )
+        return FAILED
     except StudyError as error:
         return _refuse(error)
 
@@ -247,6 +252,7 @@ def _run(options: argparse.Namespace, plan: Plan, directory: RunDirectory, engin
             progress.note(f"{len(schedule.missing)} units to do on {where}")
             try:
                 loop = _work(options, plan, loop_with, signals, engine)
+                progress.note(str(loop.overhead))
             except ExecutorError as error:
                 _refuse(error)
                 return FAILED

@@ -92,13 +92,16 @@ class Schedule:
         self._states: dict[Unit, State] = {}
         self._cause: dict[Unit, str] = {}
         self._batches = _batches_of_units(plan.jobs, batches)
-        self._batch_of = {unit: index for index, batch in enumerate(self._batches) for unit in batch}
-        self._batches_before = {index: self._waited_for(batch) for index, batch in enumerate(self._batches)}
-        self._batch_order = list(TopologicalSorter(self._batches_before).static_order())
+        self._link_batches()
         self._heap: list[tuple[float, int, int]] = []
         self._rank = {unit: rank for rank, unit in enumerate(self._order)}
         self._fill(done, set(diverged), set(failed))
         self._offer(self._order)
+
+    def _link_batches(self) -> None:
+        self._batch_of = {unit: index for index, batch in enumerate(self._batches) for unit in batch}
+        self._batches_before = {index: self._waited_for(batch) for index, batch in enumerate(self._batches)}
+        self._batch_order = list(TopologicalSorter(self._batches_before).static_order())
 
     def _waited_for(self, units: tuple[Unit, ...]) -> set[int]:
         """The batches that must have ended before these units start together."""
@@ -199,6 +202,19 @@ class Schedule:
         """The unit's slot was lost; it is ready to run elsewhere."""
         self._states[unit] = "ready"
         self._offer([unit])
+
+    def split(self, units: Sequence[Unit]) -> None:
+        """The batch of these units was too large: from their level on, their second half is one of its own."""
+        leaving = {unit.run_id for unit in units[len(units) // 2 :]}
+        batches = list(self._batches)
+        for index, batch in enumerate(self._batches):
+            second = tuple(u for u in batch if u.run_id in leaving and u.level >= units[0].level)
+            if 0 < len(second) < len(batch):
+                # In its place, since those that can start are queued by it.
+                batches[index] = tuple(unit for unit in batch if unit not in second)
+                batches.append(second)
+        self._batches = batches
+        self._link_batches()
 
     def fail(self, unit: Unit) -> None:
         """The unit was given up; what depends on it is blocked."""
