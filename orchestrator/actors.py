@@ -332,6 +332,7 @@ class RayExecutor:
         self._actors = {slot: self._start(slot) for slot in self.slots}
         self._pending: dict = {}
         self._lost: list[tuple[Slot, Results]] = []
+        self._broken: set[Slot] = set()
         self._killed_for_memory = _killed_for_memory()
 
     def _connect(self) -> None:
@@ -363,6 +364,7 @@ class RayExecutor:
         self._pending = {ref: work for ref, work in self._pending.items() if work[0] != slot}
         with suppress(self._ray.exceptions.RayError):
             self._ray.kill(self._actors[slot])
+        self._broken.discard(slot)
         self._actors[slot] = self._start(slot)
 
     def problem_with(self, own_code: OwnCode) -> str | None:
@@ -396,6 +398,10 @@ class RayExecutor:
 
     def submit(self, slot: Slot, tasks: Tasks, seconds: float) -> None:
         try:
+            if self._node_died():
+                raise self._ray.exceptions.LocalRayletDiedError  # the next wait starts ray anew
+            if slot in self._broken:
+                self.replace(slot)
             reference = self._actors[slot].work_batch.remote(tasks, seconds)
         except (self._ray.exceptions.RayError, OSError) as error:
             self._lost.append((slot, [self._loss(slot, error)] * len(tasks)))
@@ -425,7 +431,7 @@ class RayExecutor:
         """
         failure = Failure("node_lost", "ray's processes on this machine ended, and ray was started again", "")
         lost = [(slot, [failure] * count) for slot, count in self._pending.values()] + self._lost
-        self._pending, self._lost = {}, []
+        self._pending, self._lost, self._broken = {}, [], set()
         self._ray.shutdown()
         self._connect()
         self._actors = {slot: self._start(slot) for slot in self.slots}
@@ -439,10 +445,9 @@ class RayExecutor:
         except self._ray.exceptions.RayTaskError as error:
             return slot, [_failure(error)] * count  # a result that cannot travel ends its run, not the study
         except self._ray.exceptions.RayError as error:
-            failure = self._loss(slot, error)
-            if not self._node_died():
-                self.replace(slot)
-            return slot, [failure] * count
+            # Replaced when it is needed: where all of ray is ending, asking it now would block for a minute.
+            self._broken.add(slot)
+            return slot, [self._loss(slot, error)] * count
         except Exception as error:  # noqa: BLE001 (as above, where it cannot be read)
             return slot, [_failure(error)] * count
 

@@ -128,13 +128,13 @@ class Loop:
     def run(self, executor: Executor) -> None:
         """Run until nothing is left that can run, or until stopped."""
         works: dict[Slot, list[_Work]] = {}
-        deadlines: dict[Slot, float] = {}
+        since: dict[Slot, float] = {}
         if (most := max(self._members.values(), default=1)) > 1:
             self._progress.note(f"runs of one shape are trained together, up to {most} of them")
 
         def submit(slot: Slot, batch: list[_Work]) -> None:
             works[slot] = batch
-            deadlines[slot] = time.monotonic() + self._patience(batch)
+            since[slot] = time.monotonic()
             with self.overhead.driver("dispatching"):
                 executor.submit(slot, [work.task for work in batch], self._stretch_seconds)
             self.overhead.busy(slot)
@@ -154,10 +154,11 @@ class Loop:
             if works:
                 for slot, results in executor.wait(_WAIT_SECONDS):
                     received(slot, results)
-                for slot in [slot for slot in works if time.monotonic() > deadlines[slot]]:
-                    hung = self._hung(slot, works[slot])
-                    executor.replace(slot)
-                    received(slot, [hung] * len(works[slot]))
+                for slot, batch in list(works.items()):
+                    silence = time.monotonic() - since[slot]
+                    if silence > self._patience(batch):
+                        executor.replace(slot)
+                        received(slot, [_hung(slot, silence)] * len(batch))
             elif not self._rest():
                 break
             self._progress.tick(self.schedule, self._costs, len(executor.slots))
@@ -166,12 +167,6 @@ class Loop:
     def _patience(self, batch: list[_Work]) -> float:
         expected = sum(self._costs.seconds(work.unit, self._plan.jobs[work.unit.run_id]) for work in batch)
         return patience_seconds(self._stretch_seconds + expected, self._hung_after_seconds)
-
-    def _hung(self, slot: Slot, batch: list[_Work]) -> Failure:
-        sentence = (
-            f"{slot.name} reported nothing for {duration(self._patience(batch))}, and its process was ended"
-        )
-        return Failure("hung", sentence, sentence)
 
     def _end_rests(self) -> None:
         now = time.monotonic()
@@ -405,6 +400,11 @@ class Loop:
         for run_id in unclosed["run_id"]:
             job = self._plan.jobs[run_id]
             self._write_run(Unit(run_id, job.last_level), job, "done", None, None)
+
+
+def _hung(slot: Slot, silence: float) -> Failure:
+    sentence = f"{slot.name} reported nothing for {duration(silence)}, and its process was ended"
+    return Failure("hung", sentence, sentence)
 
 
 def _steps_rows(key: dict, columns: dict[str, np.ndarray]) -> list[dict]:

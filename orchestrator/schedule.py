@@ -215,6 +215,7 @@ class Schedule:
                 batches.append(second)
         self._batches = batches
         self._link_batches()
+        self._offer(units)
 
     def fail(self, unit: Unit) -> None:
         """The unit was given up; what depends on it is blocked."""
