@@ -83,7 +83,17 @@ class Driver:
                 start_new_session=True,
             )
 
-    def victims(self) -> dict[str, list[int]]:
+    def kill_one(self, kind: str, generator: random.Random) -> bool:
+        """Kill a process of a kind; whether there was one."""
+        if not (victims := self._victims()[kind]):
+            return False
+        try:
+            os.kill(generator.choice(victims), signal.SIGKILL)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def _victims(self) -> dict[str, list[int]]:
         """Process ids by kind: of the driver's session, so nobody else's."""
         found: dict[str, list[int]] = {kind: [] for kind in KINDS}
         if self.process.poll() is None:
@@ -101,7 +111,7 @@ class Driver:
                 found["actor"].append(int(pid))
             elif name in ("raylet", "gcs_server"):
                 found[name].append(int(pid))
-        return {kind: pids for kind, pids in found.items() if pids}
+        return found
 
 
 def _kind(generator: random.Random) -> str:
@@ -152,14 +162,8 @@ def disturbed(
             driver.start()
             heard = time.monotonic()
         now = time.monotonic()
-        if done < kills and now >= next_kill:
-            # A kind that is not there yet is waited for: actors start last.
-            if not (victims := driver.victims().get(kind)):
-                continue
-            try:
-                os.kill(generator.choice(victims), signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+        # A kind that is not there yet is waited for: actors start last.
+        if done < kills and now >= next_kill and driver.kill_one(kind, generator):
             done += 1
             counts[f"kill: {kind}"] += 1
             next_kill, kind = now + generator.uniform(*PAUSES), _kind(generator)
