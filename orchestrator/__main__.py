@@ -172,9 +172,11 @@ def _report_problems(problems: list[str]) -> int:
 def _standing(plan: Plan, out: Path, since=None, batches: Sequence[Batch] = ()):
     """The study, its costs and its schedule."""
     from orchestrator.costs import CostModel
-    from orchestrator.store import read_study, schedule_of
+    from orchestrator.store import read_study, schedule_of, start_after
 
     study = read_study(out, plan)
+    if since is not None:
+        since = start_after(study.attempts, since)
     costs = CostModel.of(plan, study.states)
     schedule = schedule_of(
         plan, study.runs, study.states, study.references, study.attempts, costs.seconds, since, batches

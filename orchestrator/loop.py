@@ -11,7 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 import numpy as np
@@ -37,7 +37,7 @@ from orchestrator.retries import (
 )
 from orchestrator.run_directory import Checkpoint, RunDirectory, weights_rows
 from orchestrator.schedule import State, Unit, prerequisite
-from orchestrator.store import Study, read_weights, schedule_of
+from orchestrator.store import Study, read_weights, schedule_of, start_after
 from orchestrator.tables import ATTEMPTS, REFERENCES, RUNS, STATES, STEPS, WEIGHTS, run_fields
 
 # A kill loses at most this much of each slot's work; a stretch costs a checkpoint and a message.
@@ -109,6 +109,8 @@ class Loop:
     ):
         self._plan, self._directory, self._costs, self._progress = plan, directory, costs, progress
         self._stopped, self._stretch_seconds = stopped, stretch_seconds
+        since = start_after(study.attempts, since)
+        self._since, self._began = since, time.monotonic()
         self.schedule = schedule_of(
             plan, study.runs, study.states, study.references, study.attempts, costs.seconds, since, batches
         )
@@ -354,7 +356,8 @@ class Loop:
             "error_class": failure.error_class,
             "message": failure.message,
             "device": slot.name,
-            "at": datetime.now(UTC),
+            # Not the clock, which may be set back to before this start.
+            "at": self._since + timedelta(seconds=time.monotonic() - self._began),
             "given_up": given_up,
         }
         self._directory.append_log(unit.run_id, f"{attempt['at']:%Y-%m-%d %H:%M:%S} UTC\n{failure.traceback}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 
@@ -446,6 +446,12 @@ def failed_units(attempts: pl.DataFrame, since: datetime | None = None) -> set[U
     given_up = pl.col("given_up").fill_null(pl.col("error_class") == "bug")
     last = counted.group_by("run_id", "level").agg(given_up=given_up.sort_by("attempt").last())
     return {Unit(run_id, level) for run_id, level, ended in last.iter_rows() if ended}
+
+
+def start_after(attempts: pl.DataFrame, start: datetime) -> datetime:
+    """A start, or just after the last failure before it where the clock was set back in between."""
+    last = attempts["at"].max()
+    return start if last is None or last < start else last + timedelta(microseconds=1)
 
 
 def _statuses(
