@@ -319,6 +319,8 @@ class RayExecutor:
         engine: Engine = ENGINE,
         own_code: Path | None = None,
     ):
+        # Ray prints a paragraph for each process that ends; the loop says it in a line. Read when ray is imported.
+        os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
         import ray
 
         self._ray = ray
