@@ -184,6 +184,28 @@ def error_class(error: Exception) -> ErrorClass:
     return "out_of_memory" if exhausted else "bug"
 
 
+def loss(slot: Slot, error: Exception, killed_for_memory: bool) -> Failure:
+    """Why a slot's process did not answer.
+
+    Args:
+        error: ray's.
+        killed_for_memory: whether the kernel has ended a process for memory meanwhile; ray can't tell whose it was.
+    """
+    from ray.exceptions import LocalRayletDiedError, NodeDiedError, OutOfMemoryError
+
+    text = str(error)
+    if killed_for_memory or isinstance(error, OutOfMemoryError):
+        kind = "out_of_memory"
+    elif isinstance(error, (NodeDiedError, LocalRayletDiedError)) or "node has died" in text:
+        kind = "node_lost"
+    else:
+        kind = "actor_lost"
+    # Where the process did not get as far as its first task, the last line says why.
+    lines = text.strip().splitlines() or ["no message"]
+    reason = lines[-1 if getattr(error, "actor_init_failed", False) else 0]
+    return Failure(kind, f"{type(error).__name__}: {reason} ({slot.name})", text)
+
+
 def _killed_for_memory() -> int:
     """Processes that this machine's kernel has ended since it started because memory ran out; 0 where it doesn't say."""
     try:
@@ -454,22 +476,8 @@ class RayExecutor:
             return slot, [_failure(error)] * count
 
     def _loss(self, slot: Slot, error: Exception) -> Failure:
-        """Why a slot's process did not answer."""
         before, self._killed_for_memory = self._killed_for_memory, _killed_for_memory()
-        exceptions = self._ray.exceptions
-        text = str(error)
-        if isinstance(error, exceptions.OutOfMemoryError) or self._killed_for_memory > before:
-            kind = "out_of_memory"
-        elif isinstance(error, (exceptions.NodeDiedError, exceptions.LocalRayletDiedError)) or (
-            "node has died" in text
-        ):
-            kind = "node_lost"
-        else:
-            kind = "actor_lost"
-        # Where the process did not get as far as its first task, the last line says why.
-        lines = text.strip().splitlines() or ["no message"]
-        reason = lines[-1 if getattr(error, "actor_init_failed", False) else 0]
-        return Failure(kind, f"{type(error).__name__}: {reason} ({slot.name})", text)
+        return loss(slot, error, self._killed_for_memory > before)
 
     def close(self) -> None:
         """Stop the actors and ray."""
