@@ -135,7 +135,7 @@ def main(arguments: list[str] | None = None, engine: Engine | None = None) -> in
 
 def _do(options: argparse.Namespace, plan: Plan, out: Path, engine: Engine | None) -> int:
     # After the sweep file is known to be good: these take longer to import than it takes to read.
-    from orchestrator.run_directory import RunDirectory, StudyError
+    from orchestrator.run_directory import RunDirectory, StudyError, WriteError
 
     try:
         directory = RunDirectory(out)
@@ -149,6 +149,11 @@ def _do(options: argparse.Namespace, plan: Plan, out: Path, engine: Engine | Non
                 raise StudyError(f"{out} has no results to export yet")
             return _export(options, plan, out)
         return _run(options, plan, directory, engine)
+    except WriteError as error:
+        _refuse(
+            f"{error}; what was committed before is kept, and the same command goes on once it can be written"
+        )
+        return FAILED
     except StudyError as error:
         return _refuse(error)
 
@@ -167,9 +172,11 @@ def _report_problems(problems: list[str]) -> int:
 def _standing(plan: Plan, out: Path, since=None, batches: Sequence[Batch] = ()):
     """The study, its costs and its schedule."""
     from orchestrator.costs import CostModel
-    from orchestrator.store import read_study, schedule_of
+    from orchestrator.store import read_study, schedule_of, start_after
 
     study = read_study(out, plan)
+    if since is not None:
+        since = start_after(study.attempts, since)
     costs = CostModel.of(plan, study.states, study.runs)
     schedule = schedule_of(
         plan, study.runs, study.states, study.references, study.attempts, costs.seconds, since, batches
@@ -253,7 +260,9 @@ def _run(options: argparse.Namespace, plan: Plan, directory: RunDirectory, engin
             def compose(memory_bytes: int | None) -> list[Batch]:
                 batches = batches_of(plan, options.batch, memory_bytes, slots, kept)
                 directory.write_batches(batches)
-                if kept and (sentence := kept_sentence(kept, batches_of(plan, options.batch, memory_bytes, slots))):
+                if kept and (
+                    sentence := kept_sentence(kept, batches_of(plan, options.batch, memory_bytes, slots))
+                ):
                     progress.note(sentence)
                 return batches
 
@@ -261,6 +270,7 @@ def _run(options: argparse.Namespace, plan: Plan, directory: RunDirectory, engin
             progress.note(f"{len(schedule.missing)} units to do on {where}")
             try:
                 loop = _work(options, plan, loop_with, compose, signals, engine)
+                progress.note(str(loop.overhead))
             except ExecutorError as error:
                 _refuse(error)
                 return FAILED

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 
@@ -44,8 +44,6 @@ _REFERENCE_METHODS = ("exact", "ed", "dmrg")
 _SIGNIFICANT = 5.0
 # Sums over all configurations have no error but rounding, relatively.
 _ROUNDING = 1e-11
-# A task whose slot was lost is tried this many times in one start.
-MOST_ATTEMPTS = 3
 
 _TEXT, _NUMBER, _INT = pa.string(), pa.float64(), pa.int32()
 _CLUSTERS = (
@@ -442,12 +440,18 @@ def schedule_of(
 
 
 def failed_units(attempts: pl.DataFrame, since: datetime | None = None) -> set[Unit]:
-    """Units that were given up: a bug, or a slot lost too often."""
+    """Units that were given up: a bug, or lost too often."""
     counted = attempts if since is None else attempts.filter(pl.col("at") >= since)
-    failures = counted.group_by("run_id", "level").agg(
-        given_up=(pl.col("error_class") != "actor_lost").any() | (pl.len() >= MOST_ATTEMPTS)
-    )
-    return {Unit(run_id, level) for run_id, level, given_up in failures.iter_rows() if given_up}
+    # Before tables of version 4 a bug alone was certain to end a unit.
+    given_up = pl.col("given_up").fill_null(pl.col("error_class") == "bug")
+    last = counted.group_by("run_id", "level").agg(given_up=given_up.sort_by("attempt").last())
+    return {Unit(run_id, level) for run_id, level, ended in last.iter_rows() if ended}
+
+
+def start_after(attempts: pl.DataFrame, start: datetime) -> datetime:
+    """A start, or just after the last failure before it where the clock was set back in between."""
+    last = attempts["at"].max()
+    return start if last is None or last < start else last + timedelta(microseconds=1)
 
 
 def _statuses(

@@ -75,8 +75,15 @@ def run_study(
     executor=None,
     stop_after: int | None = None,
     batch: int = 1,
+    **of_loop,
 ) -> Loop:
-    """Run a study with the fake training, at most so many results long; the loop as it ended."""
+    """Run a study with the fake training, at most so many results long; the loop as it ended.
+
+    Args:
+        of_loop: further arguments of the loop.
+    """
+    # Nothing here is mended by waiting.
+    of_loop = {"first_wait_seconds": 1e-3} | of_loop
     directory = RunDirectory(path)
     results = 0
 
@@ -92,7 +99,10 @@ def run_study(
         console = Console(quiet=True)
         costs = CostModel.of(plan, study.states)
         batches = batches_of(plan, batch)
-        loop = Loop(plan, directory, study, costs, Progress(console), holder.since, stopped, batches=batches)
+        progress = Progress(console)
+        loop = Loop(
+            plan, directory, study, costs, progress, holder.since, stopped, batches=batches, **of_loop
+        )
         loop.run(executor or InlineExecutor(engine=(fake or FakeEngine()).engine()))
     return loop
 

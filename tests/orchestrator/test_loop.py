@@ -155,8 +155,8 @@ def test_a_bug_fails_its_run_alone_is_logged_and_is_tried_again_on_the_next_star
     assert_same_tables(undisturbed, read_study(tmp_path))
 
 
-@pytest.mark.parametrize(("losses", "outcome"), [(2, "done"), (3, "failed")])
-def test_a_lost_slot_costs_a_run_nothing_until_the_third_time(losses, outcome, tmp_path):
+@pytest.mark.parametrize(("losses", "outcome"), [(4, "done"), (5, "failed")])
+def test_a_lost_slot_costs_a_run_nothing_until_the_fifth_time(losses, outcome, tmp_path):
     plan = small_plan(replicates=1)
     loop = run_study(tmp_path, plan, executor=LosesSlots(losses))
     study = read_study(tmp_path)
