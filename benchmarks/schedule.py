@@ -116,7 +116,9 @@ class Simulation:
     seed: int = 0
     scheduler: type[Schedule] = Schedule
     driver: float = 0.0
-    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("compilations", "losses", "pauses"), 0))
+    counts: dict[str, int] = field(
+        default_factory=lambda: dict.fromkeys(("compilations", "losses", "pauses"), 0)
+    )
 
     def run(self) -> Outcome:
         generator = random.Random(self.seed)
@@ -321,11 +323,23 @@ class _Exact(CostModel):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.schedule", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.schedule", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--only", metavar="WORD", default="", help="rows whose name has it; default: all")
     only = parser.parse_args().only
     table = Table(
-        *("study", "costs", "slots", "rough", "units", "makespan", "utilisation", "of the bound", "of what is possible"),
+        *(
+            "study",
+            "costs",
+            "slots",
+            "rough",
+            "units",
+            "makespan",
+            "utilisation",
+            "of the bound",
+            "of what is possible",
+        ),
         *("driver, ms a unit", "compilations", "losses", "put back"),
         box=None,
     )
@@ -346,7 +360,15 @@ def main() -> None:
         for slots in counts if only in name else ():
             for rough in (False, True):
                 outcome = simulate(plan, slots, seconds, rough)
-                print(name, costs, slots, *_cells(outcome), f"{time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+                print(
+                    name,
+                    costs,
+                    slots,
+                    *_cells(outcome),
+                    f"{time.monotonic() - started:.0f} s",
+                    file=sys.stderr,
+                    flush=True,
+                )
                 table.add_row(name, costs, str(slots), "yes" if rough else "", *_cells(outcome))
     console.print(table)
     console.print(f"{describe_machine()}; {time.monotonic() - started:.0f} s in all", highlight=False)

@@ -127,12 +127,13 @@ class _Member:
             return setting.outcome(progress, spent)
         started = time.perf_counter()
         measured = setting.measure(progress)
-        spent += time.perf_counter() - started
+        measuring = time.perf_counter() - started
+        spent += measuring
         if not np.isfinite(measured["energy"]):
             sentence = f"the energy measured after level {progress.level} is {measured['energy']}"
             return setting.outcome(progress, spent, diverged=sentence)
         measured["wall_seconds"] = progress.wall_seconds + spent
-        return setting.outcome(progress, spent, state=measured)
+        return setting.outcome(progress, spent, state=measured, measuring=measuring)
 
 
 def _train_chunk(members: list[_Member]) -> None:
@@ -396,7 +397,14 @@ class _Setting:
         )
         return sampled_log_fidelity(np.asarray(records.log_ratios), np.asarray(others))
 
-    def outcome(self, progress: Progress, spent: float, diverged: str | None = None, state=None) -> Outcome:
+    def outcome(
+        self,
+        progress: Progress,
+        spent: float,
+        diverged: str | None = None,
+        state: dict | None = None,
+        measuring: float = 0.0,
+    ) -> Outcome:
         progress = progress._replace(wall_seconds=progress.wall_seconds + spent)
         finished = state is not None
         energies = progress.records["energy"][-1:]
@@ -411,6 +419,7 @@ class _Setting:
             wall_seconds=spent,
             checkpoint=_save(progress),
             device=f"{device.platform}:{device.device_kind}",
+            measuring_seconds=measuring,
             finished=finished,
             diverged=diverged,
             state=state,

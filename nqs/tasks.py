@@ -65,6 +65,7 @@ class Outcome:
         energy: of the last recorded training step, total, units of J; NaN before the first.
         energy_error: its standard error.
         wall_seconds: time of this stretch; the row of `states` has the whole level's.
+        measuring_seconds: what of it measured the trained network.
         checkpoint: opaque bytes from which a later task goes on, bit for bit.
         finished: the level is trained and measured, and the tables below are filled.
         diverged: None, or the sentence that says how the training ended; then nothing below is filled.
@@ -82,6 +83,7 @@ class Outcome:
     wall_seconds: float
     checkpoint: bytes
     device: str
+    measuring_seconds: float = 0.0
     finished: bool = False
     diverged: str | None = None
     state: dict | None = None

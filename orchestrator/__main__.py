@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from orchestrator.actors import Engine
-    from orchestrator.loop import Executor
+    from orchestrator.loop import Executor, Loop
     from orchestrator.progress import Progress
     from orchestrator.run_directory import RunDirectory
     from orchestrator.schedule import Schedule
@@ -241,7 +242,7 @@ def main(arguments: list[str] | None = None, engine: Engine | None = None) -> in
 
 def _do(options: argparse.Namespace, plan: Plan, out: Path, engine: Engine | None) -> int:
     # After the sweep file is known to be good: these take longer to import than it takes to read.
-    from orchestrator.run_directory import RunDirectory, StudyError
+    from orchestrator.run_directory import RunDirectory, StudyError, WriteError
     from orchestrator.selection import SelectionError
 
     try:
@@ -258,6 +259,11 @@ def _do(options: argparse.Namespace, plan: Plan, out: Path, engine: Engine | Non
                 raise StudyError(f"{out} has no results to export yet")
             return _export(options, plan, out)
         return _run(options, plan, directory, engine)
+    except WriteError as error:
+        _refuse(
+            f"{error}; what was committed before is kept, and the same command goes on once it can be written"
+        )
+        return FAILED
     except (StudyError, SelectionError) as error:
         return _refuse(error)
 
@@ -379,7 +385,8 @@ def _run(options: argparse.Namespace, plan: Plan, directory: RunDirectory, engin
             if standing.failed_runs:
                 progress.note(left_out_sentence(standing.failed_runs))
             try:
-                _work(options, standing, directory, progress, signals, engine)
+                loop = _work(options, standing, directory, progress, signals, engine)
+                progress.note(str(loop.overhead))
             except ExecutorError as error:
                 _refuse(error)
                 return FAILED
@@ -390,7 +397,8 @@ def _run(options: argparse.Namespace, plan: Plan, directory: RunDirectory, engin
         command = shlex.join(["python", "-m", "orchestrator", *sys.argv[1:]])
         print(f"interrupted; all that was committed is kept, and the same command goes on: {command}")
         return INTERRUPTED
-    standing = Standing.of(plan, directory.path, options.only, holder.since, options.retry_failed)
+    ended = Standing.of(plan, directory.path, options.only, retry_failed=options.retry_failed)
+    standing = replace(ended, since=standing.since)
     return _finish(options, standing, started)
 
 
@@ -409,8 +417,8 @@ def _work(
     progress: Progress,
     signals: _Signals,
     engine: Engine | None,
-) -> None:
-    """Run what is missing, in batches that fit the executor's slots.
+) -> Loop:
+    """Run what is missing, in batches that fit the executor's slots; the loop as it ended.
 
     Raises:
         SweepError: a criterion or network of the user's cannot be used.
@@ -426,7 +434,7 @@ def _work(
         memory_bytes = executor.memory_bytes() if options.batch == "auto" else None
         standing = _in_batches(options, standing, memory_bytes, len(executor.slots), progress)
         directory.write_batches(standing.record_of_batches)
-        Loop(
+        loop = Loop(
             standing.chosen,
             directory,
             standing.study,
@@ -437,7 +445,9 @@ def _work(
             batches=standing.batches,
             retry_failed=options.retry_failed,
             fail_fast=options.fail_fast,
-        ).run(executor)
+        )
+        loop.run(executor)
+        return loop
     finally:
         executor.close()
 

@@ -6,12 +6,14 @@ when the first task comes.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -19,12 +21,16 @@ from typing import NamedTuple
 from nqs.config import FlaxNetwork
 from nqs.pruning import criterion_of
 from nqs.tasks import Outcome, ReferenceOutcome, ReferenceTask, Task
+from orchestrator.retries import ErrorClass
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 _CACHE_BYTES = 2 * 1024**3
 # Tasks and outcomes are a few MB; without a cap ray claims a third of the memory.
 _OBJECT_STORE_BYTES = 256 * 1024**2
+
+# For results of a few MB that have arrived at the slot's machine.
+_TRANSFER_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -49,12 +55,12 @@ class Failure(NamedTuple):
     """A task that ended without a result.
 
     Attributes:
-        error_class: `bug`, or `actor_lost` where the process is gone and another try may succeed.
+        error_class: what failed; some may succeed at another try.
         message: first line of the error, and where it happened.
         traceback: for the run's log.
     """
 
-    error_class: str
+    error_class: ErrorClass
     message: str
     traceback: str
 
@@ -157,7 +163,56 @@ class Worker:
 def _failure(error: Exception) -> Failure:
     last = traceback.extract_tb(error.__traceback__)[-1]
     where = f"{Path(last.filename).name}:{last.lineno} in {last.name}"
-    return Failure("bug", f"{type(error).__name__}: {_first_line(error)} ({where})", traceback.format_exc())
+    message = f"{type(error).__name__}: {_first_line(error)} ({where})"
+    return Failure(error_class(error), message, traceback.format_exc())
+
+
+# XLA's status and the errors of CUDA's libraries, which allocate for themselves.
+_OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "OUT_OF_MEMORY", "ALLOC_FAILED", "Unable to allocate")
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+
+
+def error_class(error: Exception) -> ErrorClass:
+    """What an exception that a task raised says of it."""
+    number = getattr(error, "errno", None)
+    if isinstance(error, MemoryError) or number == errno.ENOMEM:
+        return "out_of_memory"
+    if number in _FULL:
+        return "disk"
+    # XlaRuntimeError is a RuntimeError without a code, so the text decides.
+    exhausted = isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY)
+    return "out_of_memory" if exhausted else "bug"
+
+
+def loss(slot: Slot, error: Exception, killed_for_memory: bool) -> Failure:
+    """Why a slot's process did not answer.
+
+    Args:
+        error: ray's.
+        killed_for_memory: whether the kernel has ended a process for memory meanwhile; ray can't tell whose it was.
+    """
+    from ray.exceptions import LocalRayletDiedError, NodeDiedError, OutOfMemoryError
+
+    text = str(error)
+    if killed_for_memory or isinstance(error, OutOfMemoryError):
+        kind = "out_of_memory"
+    elif isinstance(error, (NodeDiedError, LocalRayletDiedError)) or "node has died" in text:
+        kind = "node_lost"
+    else:
+        kind = "actor_lost"
+    # Where the process did not get as far as its first task, the last line says why.
+    lines = text.strip().splitlines() or ["no message"]
+    reason = lines[-1 if getattr(error, "actor_init_failed", False) else 0]
+    return Failure(kind, f"{type(error).__name__}: {reason} ({slot.name})", text)
+
+
+def _killed_for_memory() -> int:
+    """Processes that this machine's kernel has ended since it started because memory ran out; 0 where it doesn't say."""
+    try:
+        counters = Path("/proc/vmstat").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) for line in counters if line.startswith("oom_kill "))
 
 
 def _first_line(error: Exception) -> str:
@@ -260,6 +315,9 @@ class InlineExecutor:
         self._submitted = None
         return [(self.slots[0], self._worker.work_batch(tasks, seconds))]
 
+    def replace(self, slot: Slot) -> None:
+        """Nothing: the process is the driver's own."""
+
     def close(self) -> None:
         """Nothing to give back."""
 
@@ -283,17 +341,31 @@ class RayExecutor:
         engine: Engine = ENGINE,
         own_code: Path | None = None,
     ):
+        # Ray prints a paragraph for each process that ends; the loop says it in a line. Read when ray is imported.
+        os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
         import ray
 
         self._ray = ray
         self._engine, self._own_code = engine, own_code
+        self._gpus, self._cpus_per_slot = gpus, cpus_per_slot
         slots = cpu_slots(cpus_per_slot)
+        self._cpus = len(slots) * cpus_per_slot
+        self._connect()
+        found = int(ray.cluster_resources().get("GPU", 0))
+        self.slots = [Slot(index, (), 0) for index in range(found)] if found else slots
+        self._actors = {slot: self._start(slot) for slot in self.slots}
+        self._pending: dict = {}
+        self._lost: list[tuple[Slot, Results]] = []
+        self._broken: set[Slot] = set()
+        self._killed_for_memory = _killed_for_memory()
+
+    def _connect(self) -> None:
         try:
-            with _environment_for_ray(cpus_per_slot):
-                ray.init(
+            with _environment_for_ray(self._cpus_per_slot), _signal_handlers_kept():
+                self._ray.init(
                     address="local",  # and not the cluster that RAY_ADDRESS may name
-                    num_cpus=len(slots) * cpus_per_slot,
-                    num_gpus=gpus,
+                    num_cpus=self._cpus,
+                    num_gpus=self._gpus,
                     include_dashboard=False,
                     log_to_driver=False,
                     logging_level="error",
@@ -303,10 +375,6 @@ class RayExecutor:
             raise ExecutorError(
                 f"ray did not start ({_first_line(error)}); --executor inline runs without it"
             ) from error
-        found = int(ray.cluster_resources().get("GPU", 0))
-        self.slots = [Slot(index, (), 0) for index in range(found)] if found else slots
-        self._actors = {slot: self._start(slot) for slot in self.slots}
-        self._pending: dict = {}
 
     def _start(self, slot: Slot):
         resources = {"num_cpus": slot.threads} if slot.threads else {"num_gpus": 1, "num_cpus": 0}
@@ -314,6 +382,14 @@ class RayExecutor:
         return self._ray.remote(max_restarts=0, **resources)(Worker).remote(
             slot, self._engine, self._own_code
         )
+
+    def replace(self, slot: Slot) -> None:
+        """End a slot's process, whatever it does, and start another; its task is no longer waited for."""
+        self._pending = {ref: work for ref, work in self._pending.items() if work[0] != slot}
+        with suppress(self._ray.exceptions.RayError):
+            self._ray.kill(self._actors[slot])
+        self._broken.discard(slot)
+        self._actors[slot] = self._start(slot)
 
     def problem_with(self, own_code: OwnCode) -> str | None:
         """As `Worker.problem_with`, in a slot.
@@ -345,28 +421,78 @@ class RayExecutor:
         return None if None in found else min(found)
 
     def submit(self, slot: Slot, tasks: Tasks, seconds: float) -> None:
-        self._pending[self._actors[slot].work_batch.remote(tasks, seconds)] = (slot, len(tasks))
+        try:
+            if self._node_died():
+                raise self._ray.exceptions.LocalRayletDiedError  # the next wait starts ray anew
+            if slot in self._broken:
+                self.replace(slot)
+            reference = self._actors[slot].work_batch.remote(tasks, seconds)
+        except (self._ray.exceptions.RayError, OSError) as error:
+            self._lost.append((slot, [self._loss(slot, error)] * len(tasks)))
+            return
+        self._pending[reference] = (slot, len(tasks))
 
     def wait(self, timeout_seconds: float) -> list[tuple[Slot, Results]]:
         """Results that have come in, at the latest after the timeout."""
-        ready, _ = self._ray.wait(list(self._pending), num_returns=1, timeout=timeout_seconds)
-        return [self._results(reference) for reference in ready]
+        if self._node_died():
+            return self._restart()
+        results, self._lost = self._lost, []
+        if not results:
+            ready, _ = self._ray.wait(list(self._pending), num_returns=1, timeout=timeout_seconds)
+            results = [self._results(reference) for reference in ready]
+        return results
+
+    def _node_died(self) -> bool:
+        """Whether one of ray's own processes that were started here has ended."""
+        node = self._ray._private.worker._global_node
+        return any(kind in ("raylet", "gcs_server") for kind, _ in node.dead_processes())
+
+    def _restart(self) -> list[tuple[Slot, Results]]:
+        """Start ray anew; every task that was under way is lost.
+
+        Raises:
+            ExecutorError: ray does not start.
+        """
+        failure = Failure("node_lost", "ray's processes on this machine ended, and ray was started again", "")
+        lost = [(slot, [failure] * count) for slot, count in self._pending.values()] + self._lost
+        self._pending, self._lost, self._broken = {}, [], set()
+        self._ray.shutdown()
+        self._connect()
+        self._actors = {slot: self._start(slot) for slot in self.slots}
+        return lost
 
     def _results(self, reference) -> tuple[Slot, Results]:
         slot, count = self._pending.pop(reference)
         try:
-            return slot, self._ray.get(reference)
-        except self._ray.exceptions.RayActorError as error:
-            self._actors[slot] = self._start(slot)
-            first_line = str(error).splitlines()[0]
-            failure = Failure("actor_lost", f"{type(error).__name__}: {first_line} ({slot.name})", str(error))
-            return slot, [failure] * count
-        except Exception as error:  # noqa: BLE001 (a result that cannot travel ends its run, not the study)
+            # It is there already; where ray on this machine has just ended it never comes.
+            return slot, self._ray.get(reference, timeout=_TRANSFER_SECONDS)
+        except self._ray.exceptions.RayTaskError as error:
+            return slot, [_failure(error)] * count  # a result that cannot travel ends its run, not the study
+        except self._ray.exceptions.RayError as error:
+            # Replaced when it is needed: where all of ray is ending, asking it now would block for a minute.
+            self._broken.add(slot)
+            return slot, [self._loss(slot, error)] * count
+        except Exception as error:  # noqa: BLE001 (as above, where it cannot be read)
             return slot, [_failure(error)] * count
+
+    def _loss(self, slot: Slot, error: Exception) -> Failure:
+        before, self._killed_for_memory = self._killed_for_memory, _killed_for_memory()
+        return loss(slot, error, self._killed_for_memory > before)
 
     def close(self) -> None:
         """Stop the actors and ray."""
         self._ray.shutdown()
+
+
+@contextmanager
+def _signal_handlers_kept() -> Iterator[None]:
+    """Ray puts its own in place of the driver's."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

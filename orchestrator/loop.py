@@ -6,10 +6,12 @@ between any two of them; the next start goes on from what is committed.
 
 from __future__ import annotations
 
+import math
+import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 import numpy as np
@@ -19,20 +21,35 @@ from nqs.config import DenseRun, ReferenceJob, TicketRun
 from nqs.identity import NUMERICS_VERSION
 from nqs.tasks import Outcome, ReferenceOutcome, ReferenceTask, Task
 from orchestrator.actors import Failure, OwnCode, Results, Slot, Tasks
-from orchestrator.batches import Batch
+from orchestrator.batches import Batch, halved
 from orchestrator.costs import CostModel
+from orchestrator.overhead import Overhead
 from orchestrator.plan import Job, Plan
-from orchestrator.progress import Progress
+from orchestrator.progress import Progress, duration
 from orchestrator.provenance import code_version
+from orchestrator.retries import (
+    FIRST_WAIT_SECONDS,
+    HUNG_AFTER_SECONDS,
+    MOST_ATTEMPTS,
+    TRANSIENT,
+    Retries,
+    patience_seconds,
+)
 from orchestrator.run_directory import Checkpoint, RunDirectory, weights_rows
 from orchestrator.schedule import State, Unit, prerequisite
-from orchestrator.store import MOST_ATTEMPTS, Study, read_weights, schedule_of
+from orchestrator.store import Study, read_weights, schedule_of, start_after
 from orchestrator.tables import ATTEMPTS, REFERENCES, RUNS, STATES, STEPS, WEIGHTS, run_fields
 
 # A kill loses at most this much of each slot's work; a stretch costs a checkpoint and a message.
 STRETCH_SECONDS = 5.0
 # What a level does without the checkpoint before it.
 _FRESH_START = {"trajectory": "with fresh chains", "reference": "from a product state"}
+# Losses that may be the slot's own doing.
+_SLOTS_OWN = {"actor_lost", "node_lost", "hung", "disk"}
+_ALONE_TOO_LARGE = (
+    "the run is alone on its device, so fewer samples or a smaller network in the sweep, a device with more memory, "
+    "or fewer programs beside it would help"
+)
 # How long a signal may go unnoticed.
 _WAIT_SECONDS = 0.5
 
@@ -49,6 +66,8 @@ class Executor(Protocol):
     def submit(self, slot: Slot, tasks: Tasks, seconds: float) -> None: ...
 
     def wait(self, timeout_seconds: float) -> list[tuple[Slot, Results]]: ...
+
+    def replace(self, slot: Slot) -> None: ...
 
 
 @dataclass
@@ -72,6 +91,8 @@ class Loop:
         batches: ids of runs that are trained together; a run that is in none is trained alone.
         retry_failed: whether failures that last have another chance, too.
         fail_fast: whether to end at the first run that is given up; what runs goes on to its next report.
+        first_wait_seconds: before a unit or a slot that was lost is tried again.
+        hung_after_seconds: the least silence after which a slot counts as hung.
     """
 
     def __init__(
@@ -87,15 +108,21 @@ class Loop:
         batches: Sequence[Batch] = (),
         retry_failed: bool = False,
         fail_fast: bool = False,
+        first_wait_seconds: float = FIRST_WAIT_SECONDS,
+        hung_after_seconds: float = HUNG_AFTER_SECONDS,
     ):
         self._plan, self._directory, self._costs, self._progress = plan, directory, costs, progress
-        self._members = {run_id: len(batch) for batch in batches for run_id in batch}
-        costs.members |= self._members
+        self._train_together(batches)
         self._stopped, self._stretch_seconds = stopped, stretch_seconds
+        since = start_after(study.attempts, since)
+        self._since, self._began = since, time.monotonic()
         tables = study.runs, study.states, study.references, study.attempts
         self.schedule = schedule_of(plan, *tables, costs.seconds, since, batches, retry_failed)
         self._fail_fast, self._ending = fail_fast, False
-        self._lost: dict[Unit, int] = defaultdict(int)
+        self._hung_after_seconds = hung_after_seconds
+        # Slots too, so that a broken one does not take and lose one unit after another.
+        self._units, self._slots = Retries(first_wait_seconds), Retries(first_wait_seconds)
+        self.overhead = Overhead()
         self._attempts = defaultdict(int)
         for run_id, level in study.attempts.select("run_id", "level").iter_rows():
             self._attempts[Unit(run_id, level)] += 1
@@ -104,41 +131,81 @@ class Loop:
             self._wall_seconds[run_id] += seconds or 0.0
         self._close_shortened_trajectories(study)
 
+    def _train_together(self, batches: Sequence[Batch]) -> None:
+        self._batches = list(batches)
+        self._members = {run_id: len(batch) for batch in batches for run_id in batch}
+        self._costs.members |= self._members
+
     def run(self, executor: Executor) -> None:
         """Run until nothing is left that can run, or until stopped."""
         works: dict[Slot, list[_Work]] = {}
+        since: dict[Slot, float] = {}
         if (most := max(self._members.values(), default=1)) > 1:
             self._progress.note(f"runs of one shape are trained together, up to {most} of them")
 
         def submit(slot: Slot, batch: list[_Work]) -> None:
             works[slot] = batch
-            executor.submit(slot, [work.task for work in batch], self._stretch_seconds)
+            since[slot] = time.monotonic()
+            with self.overhead.driver("dispatching"):
+                executor.submit(slot, [work.task for work in batch], self._stretch_seconds)
+            self.overhead.busy(slot)
 
+        def received(slot: Slot, results: Results) -> None:
+            self.overhead.idle(slot)
+            # Who is trained, diverged or failed leaves the batch; the others go on.
+            left = self._received_batch(slot, works.pop(slot), results)
+            if self._ending:
+                return  # what they reported is in their checkpoints
+            if left and self._yields(left, len(executor.slots)):
+                for work in left:
+                    self._put_back(work.unit)
+            elif left:
+                submit(slot, left)
+
+        self.overhead.begin(executor.slots)
         while not self._stopped():
-            free = [] if self._ending else [slot for slot in executor.slots if slot not in works]
-            for slot, units in self.schedule.assign(free):
+            self._end_rests()
+            free = (slot for slot in executor.slots if slot not in works and not self._slots.rests(slot))
+            for slot, units in self.schedule.assign(() if self._ending else free):
                 submit(slot, [self._start(slot, unit) for unit in units])
-            if not works:
-                return
-            for slot, results in executor.wait(_WAIT_SECONDS):
-                members = zip(works.pop(slot), results, strict=True)
-                # Who is trained, diverged or failed leaves the batch; the others go on.
-                left = [work for work, result in members if self._received(slot, work, result)]
-                if self._ending:
-                    continue  # what they reported is in their checkpoints
-                if left and self._yields(left, len(executor.slots)):
-                    for work in left:
-                        self._put_back(work.unit)
-                elif left:
-                    submit(slot, left)
+            if works:
+                for slot, results in executor.wait(_WAIT_SECONDS):
+                    received(slot, results)
+                for slot, batch in list(works.items()):
+                    silence = time.monotonic() - since[slot]
+                    if silence > self._patience(batch):
+                        executor.replace(slot)
+                        received(slot, [_hung(slot, silence)] * len(batch))
+            elif self._ending or not self._rest():
+                break
             self._progress.tick(self.schedule, len(executor.slots))
+        self.overhead.end()
+
+    def _patience(self, batch: list[_Work]) -> float:
+        expected = sum(self._costs.seconds(work.unit, self._plan.jobs[work.unit.run_id]) for work in batch)
+        return patience_seconds(self._stretch_seconds + expected, self._hung_after_seconds)
+
+    def _end_rests(self) -> None:
+        now = time.monotonic()
+        self._slots.rested(now)
+        for unit in self._units.rested(now):
+            self._end(unit, "ready")
+
+    def _rest(self) -> bool:
+        """Sleep until a slot or a unit may be tried again, at most for a moment; whether there is one."""
+        until = min(self._units.next_end(), self._slots.next_end())
+        if until == math.inf:
+            return False
+        time.sleep(min(_WAIT_SECONDS, max(0.0, until - time.monotonic())))
+        return True
 
     # --- what a unit starts from
 
     def _start(self, slot: Slot, unit: Unit) -> _Work:
         job = self._plan.jobs[unit.run_id]
         self._progress.started(slot, unit, job)
-        return _Work(unit, self._task(unit, job))
+        with self.overhead.driver("preparing"):
+            return _Work(unit, self._task(unit, job))
 
     def _task(self, unit: Unit, job: Job) -> Task | ReferenceTask:
         if isinstance(job, ReferenceJob):
@@ -181,12 +248,45 @@ class Loop:
 
     # --- what came back
 
+    def _received_batch(self, slot: Slot, batch: list[_Work], results: Results) -> list[_Work]:
+        """Record a batch's results; the members that go on."""
+        classes = {result.error_class for result in results if isinstance(result, Failure)}
+        if classes & _SLOTS_OWN:
+            self._slots.lost(slot, time.monotonic())
+        else:
+            self._slots.settled(slot)
+        with self.overhead.driver("writing"):
+            if "out_of_memory" in classes and len(batch) > 1:
+                self._halve(slot, batch, results)
+                return []
+            pairs = zip(batch, results, strict=True)
+            return [work for work, result in pairs if self._received(slot, work, result)]
+
+    def _halve(self, slot: Slot, batch: list[_Work], failures: Sequence[Failure]) -> None:
+        """Go on with two batches in place of one that does not fit, each member from its last checkpoint."""
+        units = [work.unit for work in batch]
+        (recorded,) = (each for each in self._batches if units[0].run_id in each)
+        self._train_together(halved(self._batches, recorded))
+        self._directory.write_batches(self._batches)
+        self.schedule.regroup(self._batches)
+        self._progress.note(
+            f"{len(units)} runs together do not fit into the memory of {slot.name} and go on in two batches, "
+            f"{units[0].run_id} with them: {failures[0].message}"
+        )
+        for unit, failure in zip(units, failures, strict=True):
+            self._record_attempt(slot, unit, failure, given_up=False)
+            self._end(unit, "ready")
+
     def _received(self, slot: Slot, work: _Work, result: Outcome | ReferenceOutcome | Failure) -> bool:
         """Record a member's result; whether the slot goes on with the same unit."""
         unit, job = work.unit, self._plan.jobs[work.unit.run_id]
         if isinstance(result, Failure):
             self._record_failure(slot, unit, result)
-        elif isinstance(result, ReferenceOutcome) and result.finished:
+            return False
+        self._units.settled(unit)
+        if isinstance(result, Outcome):
+            self.overhead.trained(result)
+        if isinstance(result, ReferenceOutcome) and result.finished:
             self._commit_reference(unit, result)
             self._end(unit, "done")
         elif isinstance(result, ReferenceOutcome):
@@ -242,12 +342,12 @@ class Loop:
         for older in self._directory.checkpoints_of(unit.run_id):
             # What closed the level before stays until this level is committed.
             if older.level == unit.level and older.step < outcome.step:
-                older.path.unlink()
+                self._directory.remove_checkpoint(older)
 
     def _remove_checkpoints(self, unit: Unit, keep: int | None) -> None:
         for checkpoint in self._directory.checkpoints_of(unit.run_id):
             if (checkpoint.level, checkpoint.step) != (unit.level, keep):
-                checkpoint.path.unlink()
+                self._directory.remove_checkpoint(checkpoint)
 
     def _record_divergence(self, unit: Unit, job: Job, outcome: Outcome) -> None:
         self._wall_seconds[unit.run_id] += outcome.wall_seconds
@@ -257,6 +357,21 @@ class Loop:
         self._end(unit, "diverged")
 
     def _record_failure(self, slot: Slot, unit: Unit, failure: Failure) -> None:
+        """Write a failure down; the unit rests before another try, or is given up."""
+        transient = failure.error_class in TRANSIENT
+        given_up = not transient or self._units.lost(unit, time.monotonic()) >= MOST_ATTEMPTS
+        if given_up and failure.error_class == "out_of_memory":
+            failure = failure._replace(message=f"{failure.message}; {_ALONE_TOO_LARGE}")
+        self._record_attempt(slot, unit, failure, given_up)
+        if given_up:
+            self._units.settled(unit)
+            self._progress.note(f"{unit.run_id} level {unit.level} failed: {failure.message}")
+            self._end(unit, "failed")
+        else:
+            self._progress.note(f"{unit.run_id} level {unit.level} is tried again: {failure.message}")
+            self._progress.ended(unit)
+
+    def _record_attempt(self, slot: Slot, unit: Unit, failure: Failure, given_up: bool) -> None:
         self._attempts[unit] += 1
         attempt = {
             "run_id": unit.run_id,
@@ -265,20 +380,13 @@ class Loop:
             "error_class": failure.error_class,
             "message": failure.message,
             "device": slot.name,
-            "at": datetime.now(UTC),
+            # Not the clock, which may be set back to before this start.
+            "at": self._since + timedelta(seconds=time.monotonic() - self._began),
+            "given_up": given_up,
         }
         self._directory.append_log(unit.run_id, f"{attempt['at']:%Y-%m-%d %H:%M:%S} UTC\n{failure.traceback}")
         path = self._directory.part(ATTEMPTS, unit.run_id, unit.level, attempt["attempt"])
         self._directory.write_rows(ATTEMPTS, path, [attempt], self._plan.sweep)
-        self._lost[unit] += 1
-        if failure.error_class == "actor_lost" and self._lost[unit] < MOST_ATTEMPTS:
-            self._progress.note(
-                f"{unit.run_id} level {unit.level} lost its slot and is tried again: {failure.message}"
-            )
-            self._end(unit, "ready")
-            return
-        self._progress.note(f"{unit.run_id} level {unit.level} failed: {failure.message}")
-        self._end(unit, "failed")
 
     def _end(self, unit: Unit, state: State) -> None:
         match state:
@@ -321,6 +429,11 @@ class Loop:
             if (job := self._plan.jobs.get(run_id)) is None:
                 continue  # not asked for in this start
             self._write_run(Unit(run_id, job.last_level), job, "done", None, None)
+
+
+def _hung(slot: Slot, silence: float) -> Failure:
+    sentence = f"{slot.name} reported nothing for {duration(silence)}, and its process was ended"
+    return Failure("hung", sentence, sentence)
 
 
 def _steps_rows(key: dict, columns: dict[str, np.ndarray]) -> list[dict]:

@@ -11,7 +11,7 @@ import os
 import socket
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import BytesIO
@@ -30,11 +30,24 @@ from orchestrator.tables import TABLES, TABLES_VERSION, Table
 # A reader that asks whether the lock is held holds it itself for an instant.
 _LOCK_PATIENCE_SECONDS = 1.0
 
-_OWN_ENTRIES = {"sweep.json", "batches.json", "tables", "checkpoints", "logs", ".staging", ".lock", ".lock.json"}
+_OWN_ENTRIES = {
+    "sweep.json",
+    "batches.json",
+    "tables",
+    "checkpoints",
+    "logs",
+    ".staging",
+    ".lock",
+    ".lock.json",
+}
 
 
 class StudyError(ValueError):
     """What is wrong with a run directory or an export, in one sentence that names the path."""
+
+
+class WriteError(StudyError):
+    """What could not be written while a study ran; what was committed before is whole."""
 
 
 @dataclass(frozen=True)
@@ -135,9 +148,11 @@ class RunDirectory:
             self.path / "logs",
             self.staging,
         ):
-            directory.mkdir(parents=True, exist_ok=True)
+            with _writing(directory):
+                directory.mkdir(parents=True, exist_ok=True)
         for leftover in self.staging.iterdir():
-            leftover.unlink()
+            with _writing(leftover):
+                leftover.unlink()
 
     def read_plan(self) -> Plan:
         """The plan in sweep.json.
@@ -228,23 +243,24 @@ class RunDirectory:
         self._write(self.checkpoint(run_id, level, step), contents)
 
     def append_log(self, run_id: str, text: str) -> None:
-        with self.log(run_id).open("a", encoding="utf-8") as log:
+        path = self.log(run_id)
+        with _writing(path), path.open("a", encoding="utf-8") as log:
             log.write(text.rstrip() + "\n")
 
     def _write(self, path: Path, contents) -> None:
         """Write aside, sync, rename; the rename itself is synced too."""
         staged = self.staging / path.name
         try:
-            with staged.open("wb") as file:
-                file.write(contents)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(staged, path)
-            _sync_directory(path.parent)
-        except OSError as error:
-            raise StudyError(f"{path} cannot be written: {error.strerror}") from None
+            with _writing(path):
+                with staged.open("wb") as file:
+                    file.write(contents)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(staged, path)
+                _sync_directory(path.parent)
         finally:
-            staged.unlink(missing_ok=True)
+            with suppress(OSError):  # the next start removes what stays
+                staged.unlink(missing_ok=True)
 
     # --- checkpoints
 
@@ -268,6 +284,10 @@ class RunDirectory:
             key = run_id, int(level)
             newest[key] = max(int(step), newest.get(key, 0))
         return newest
+
+    def remove_checkpoint(self, checkpoint: Checkpoint) -> None:
+        with _writing(checkpoint.path):
+            checkpoint.path.unlink()
 
     # --- the lock
 
@@ -301,7 +321,8 @@ class RunDirectory:
             self._write(self._holder_file, json.dumps(record).encode())
             yield holder
         finally:
-            self._holder_file.unlink(missing_ok=True)
+            with suppress(OSError):  # a holder without the lock counts as none
+                self._holder_file.unlink(missing_ok=True)
             lock.release()
 
     def holder(self) -> Holder | None:
@@ -325,6 +346,14 @@ class RunDirectory:
             return Holder(int(record["pid"]), str(record["host"]), since, retry_failed)
         except (OSError, ValueError, KeyError, TypeError):
             return None
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise WriteError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def _sync_directory(path: Path) -> None:

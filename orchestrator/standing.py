@@ -18,7 +18,7 @@ from orchestrator.plan import Job, Plan
 from orchestrator.run_directory import RunDirectory
 from orchestrator.schedule import Schedule, Unit, rehearse, units_of
 from orchestrator.selection import Selection, SelectionError, reference_fields
-from orchestrator.store import Study, failed_units, read_study, schedule_of
+from orchestrator.store import Study, failed_units, read_study, schedule_of, start_after
 from orchestrator.tables import RUN_FIELDS
 
 
@@ -73,6 +73,8 @@ class Standing:
         checkpoints = {Unit(*unit): step for unit, step in steps.items()}
         there = {unit.run_id for unit in checkpoints} | set(study.runs["run_id"])
         left_behind = sorted(there - set(plan.jobs))
+        if since is not None:
+            since = start_after(study.attempts, since)
         started = started_batches(RunDirectory(path), study)
         chosen = plan
         if only is not None:

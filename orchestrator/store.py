@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from nqs.config import ReferenceJob
 from nqs.identity import NUMERICS_VERSION
 from nqs.tasks import LiveWeights, NetworkWeights
 from orchestrator.plan import Job, Plan
+from orchestrator.retries import TRANSIENT
 from orchestrator.run_directory import RunDirectory, StudyError
 from orchestrator.schedule import Schedule, Unit, run_states, units_of
 from orchestrator.tables import (
@@ -44,10 +45,6 @@ _REFERENCE_METHODS = ("exact", "ed", "dmrg")
 _SIGNIFICANT = 5.0
 # Sums over all configurations have no error but rounding, relatively.
 _ROUNDING = 1e-11
-# A task whose slot was lost is tried this many times in one start.
-MOST_ATTEMPTS = 3
-# A failure of the task itself would come again; the others are the machine's, and a next start may go better.
-LASTING_ERRORS = ("bug",)
 
 _TEXT, _NUMBER, _INT = pa.string(), pa.float64(), pa.int32()
 _CLUSTERS = (
@@ -449,21 +446,26 @@ def schedule_of(
 def failed_units(
     attempts: pl.DataFrame, since: datetime | None = None, retry_failed: bool = False
 ) -> set[Unit]:
-    """Units that were given up: a bug, or a slot lost too often.
+    """Units that were given up: a bug, or lost too often. Each unit's last failure decides.
 
     Args:
-        since: start of the driver: what the machine did before it has another chance, a bug has not; None:
-            all of them stand.
+        since: start of the driver: what the machine did before it has another chance, a bug has not, since it
+            would come again; None: all of them stand.
         retry_failed: whether bugs before `since` have another chance, too.
     """
-    lasting = pl.col("error_class").is_in(LASTING_ERRORS)
+    # Before tables of version 4 a bug alone was certain to end a unit.
+    ended = pl.col("given_up").fill_null(pl.col("error_class") == "bug")
     if since is not None:
-        counts = pl.col("at") >= since
-        attempts = attempts.filter(counts if retry_failed else counts | lasting)
-    failures = attempts.group_by("run_id", "level").agg(
-        given_up=(pl.col("error_class") != "actor_lost").any() | (pl.len() >= MOST_ATTEMPTS)
-    )
-    return {Unit(run_id, level) for run_id, level, given_up in failures.iter_rows() if given_up}
+        retried = pl.lit(True) if retry_failed else pl.col("error_class").is_in(TRANSIENT)
+        ended &= (pl.col("at") >= since) | ~retried
+    last = attempts.sort("attempt").unique(["run_id", "level"], keep="last")
+    return {Unit(*key) for key in last.filter(ended).select("run_id", "level").iter_rows()}
+
+
+def start_after(attempts: pl.DataFrame, start: datetime) -> datetime:
+    """A start, or just after the last failure before it where the clock was set back in between."""
+    last = attempts["at"].max()
+    return start if last is None or last < start else last + timedelta(microseconds=1)
 
 
 def _statuses(

@@ -13,7 +13,7 @@ from nqs.config import DenseRun, Run, TicketRun, TrajectoryRun
 from nqs.identity import canonical_json
 
 # Raised when a column is added or changes its meaning; readers accept older versions.
-TABLES_VERSION = 3
+TABLES_VERSION = 4
 
 
 @dataclass(frozen=True)
@@ -249,10 +249,11 @@ ATTEMPTS = Table(
         _RUN_ID,
         _LEVEL,
         Column("attempt", _INT, "counted from 1"),
-        Column("error_class", _TEXT, "bug, out_of_memory, actor_lost, …"),
+        Column("error_class", _TEXT, "bug, out_of_memory, actor_lost, node_lost, hung or disk"),
         Column("message", _TEXT, "the first line of the error, then where it happened"),
         Column("device", _TEXT, "where it was tried"),
         Column("at", _TIME, "when"),
+        Column("given_up", pa.bool_(), "whether this start did not try it again"),
     ),
 )
 

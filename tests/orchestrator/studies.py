@@ -75,13 +75,15 @@ def run_study(
     executor=None,
     stop_after: int | None = None,
     batch: int = 1,
-    **options,
+    **of_loop,
 ) -> Loop:
     """Run a study with the fake training, at most so many results long; the loop as it ended.
 
     Args:
-        options: of the loop.
+        of_loop: further arguments of the loop.
     """
+    # Nothing here is mended by waiting.
+    of_loop = {"first_wait_seconds": 1e-3} | of_loop
     directory = RunDirectory(path)
     results = 0
 
@@ -90,7 +92,7 @@ def run_study(
         results += 1
         return stop_after is not None and results > stop_after
 
-    with directory.lock(options.get("retry_failed", False)) as holder:
+    with directory.lock(of_loop.get("retry_failed", False)) as holder:
         directory.prepare()
         directory.write_plan(plan)
         study = read_study(path, plan)
@@ -99,7 +101,7 @@ def run_study(
         batches = batches_of(plan, batch)
         progress = Progress(console)
         loop = Loop(
-            plan, directory, study, costs, progress, holder.since, stopped, batches=batches, **options
+            plan, directory, study, costs, progress, holder.since, stopped, batches=batches, **of_loop
         )
         loop.run(executor or InlineExecutor(engine=(fake or FakeEngine()).engine()))
     return loop

@@ -158,8 +158,8 @@ def test_a_bug_fails_its_run_alone_is_logged_and_is_tried_again_when_asked_to(un
     assert_same_tables(undisturbed, read_study(tmp_path))
 
 
-@pytest.mark.parametrize(("losses", "outcome"), [(2, "done"), (3, "failed")])
-def test_a_lost_slot_costs_a_run_nothing_until_the_third_time(losses, outcome, tmp_path):
+@pytest.mark.parametrize(("losses", "outcome"), [(4, "done"), (5, "failed")])
+def test_a_lost_slot_costs_a_run_nothing_until_the_fifth_time(losses, outcome, tmp_path):
     plan = small_plan(replicates=1)
     loop = run_study(tmp_path, plan, executor=LosesSlots(losses))
     study = read_study(tmp_path)
@@ -181,7 +181,7 @@ def test_readers_see_what_a_running_driver_tries_again(retry_failed, status, tmp
 
 def test_what_a_lost_slot_ended_has_another_chance_on_the_next_start(undisturbed, tmp_path):
     plan = small_plan()
-    run_study(tmp_path, plan, executor=LosesSlots(3))
+    run_study(tmp_path, plan, executor=LosesSlots(5))
     assert "failed" in statuses(tmp_path).values()
     run_study(tmp_path, plan)
     assert_same_tables(undisturbed, read_study(tmp_path))
