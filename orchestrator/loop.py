@@ -50,6 +50,8 @@ class Executor(Protocol):
 
     def wait(self, timeout_seconds: float) -> list[tuple[Slot, Results]]: ...
 
+    def news(self) -> list[str]: ...
+
 
 @dataclass
 class _Work:
@@ -113,14 +115,17 @@ class Loop:
             for slot in executor.slots:
                 if slot not in works and (units := self.schedule.take()):
                     submit(slot, [self._start(slot, unit) for unit in units])
-            if not works:
+            for sentence in executor.news():
+                self._progress.note(sentence)
+            # Without slots there may be work left: the executor waits for some, or says that none will come.
+            if not works and (executor.slots or self.schedule.finished):
                 return
             for slot, results in executor.wait(_WAIT_SECONDS):
                 members = zip(works.pop(slot), results, strict=True)
                 # Who is trained, diverged or failed leaves the batch; the others go on.
                 if left := [work for work, result in members if self._received(slot, work, result)]:
                     submit(slot, left)
-            self._progress.tick(self.schedule, self._costs, len(executor.slots))
+            self._progress.tick(self.schedule, self._costs, max(1, len(executor.slots)))
 
     # --- what a unit starts from
 
@@ -182,9 +187,9 @@ class Loop:
             self._go_on(work, result)
             return True
         elif result.diverged is not None:
-            self._record_divergence(unit, job, result)
+            self._record_divergence(slot, unit, job, result)
         elif result.finished:
-            self._commit(unit, job, result)
+            self._commit(slot, unit, job, result)
             self._costs.observe(unit, job, result.state["wall_seconds"])
             self._end(unit, "done")
         else:
@@ -204,14 +209,14 @@ class Loop:
         self._write(REFERENCES, unit, [outcome.row])
         self._remove_checkpoints(unit, keep=outcome.step)
 
-    def _commit(self, unit: Unit, job: Job, outcome: Outcome) -> None:
+    def _commit(self, slot: Slot, unit: Unit, job: Job, outcome: Outcome) -> None:
         """Write a trained network; its row of `states` comes last and makes the rest count."""
         directory, key = self._directory, {"run_id": unit.run_id, "level": unit.level}
         self._write(WEIGHTS, unit, weights_rows(unit.run_id, unit.level, outcome.weights))
         self._write(STEPS, unit, _steps_rows(key, outcome.steps_rows))
         self._wall_seconds[unit.run_id] += outcome.state["wall_seconds"]
         if unit.level == job.last_level:
-            self._write_run(unit, job, "done", None, outcome.device)
+            self._write_run(unit, job, "done", None, _where(slot, outcome))
         if not isinstance(job, TicketRun):
             directory.write_checkpoint(unit.run_id, unit.level, outcome.step, outcome.checkpoint)
         self._write(STATES, unit, [key | outcome.state])
@@ -229,9 +234,9 @@ class Loop:
             if (checkpoint.level, checkpoint.step) != (unit.level, keep):
                 checkpoint.path.unlink()
 
-    def _record_divergence(self, unit: Unit, job: Job, outcome: Outcome) -> None:
+    def _record_divergence(self, slot: Slot, unit: Unit, job: Job, outcome: Outcome) -> None:
         self._wall_seconds[unit.run_id] += outcome.wall_seconds
-        self._write_run(unit, job, "diverged", outcome.diverged, outcome.device)
+        self._write_run(unit, job, "diverged", outcome.diverged, _where(slot, outcome))
         self._remove_checkpoints(unit, keep=None)
         self._progress.note(f"{unit.run_id} diverged: {outcome.diverged}")
         self._end(unit, "diverged")
@@ -278,14 +283,14 @@ class Loop:
         path = self._directory.part(table, unit.run_id, unit.level)
         self._directory.write_rows(table, path, rows, self._plan.sweep)
 
-    def _write_run(self, unit: Unit, job: Job, outcome: str, reason: str | None, device: str | None) -> None:
+    def _write_run(self, unit: Unit, job: Job, outcome: str, reason: str | None, where: dict) -> None:
         row = run_fields(job, self._plan.sweep) | {
             "outcome": outcome,
             "outcome_reason": reason,
             "batch": self._members.get(unit.run_id, 1),
             "numerics_version": NUMERICS_VERSION,
             "code_version": code_version(),
-            "device": device,
+            **where,
             "wall_seconds": self._wall_seconds[unit.run_id],
             "finished_at": datetime.now(UTC),
         }
@@ -298,7 +303,16 @@ class Loop:
         )
         for run_id in unclosed["run_id"]:
             job = self._plan.jobs[run_id]
-            self._write_run(Unit(run_id, job.last_level), job, "done", None, None)
+            self._write_run(Unit(run_id, job.last_level), job, "done", None, {})
+
+
+def _where(slot: Slot, outcome: Outcome) -> dict:
+    """Where an outcome comes from, as columns of `runs`."""
+    return {
+        "device": outcome.device,
+        "device_memory_bytes": outcome.device_memory_bytes,
+        "host": slot.host,
+    }
 
 
 def _steps_rows(key: dict, columns: dict[str, np.ndarray]) -> list[dict]:
