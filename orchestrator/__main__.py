@@ -277,7 +277,7 @@ def _run(options: argparse.Namespace, plan: Plan, directory: RunDirectory, engin
             loop_with = partial(Loop, plan, directory, study, costs, progress, holder.since, signals.received)
             progress.note(f"{len(schedule.missing)} units to do on {slots}, in {directory.path}")
             try:
-                loop = _work(options, plan, loop_with, signals, engine)
+                loop = _work(options, plan, loop_with, signals, engine, progress.note)
             except ExecutorError as error:
                 _refuse(error)
                 return FAILED
@@ -297,6 +297,7 @@ def _work(
     loop_with: Callable[..., Loop],
     signals: _Signals,
     engine: Engine | None,
+    say: Callable[[str], None],
 ) -> Loop:
     """Run what is missing, in batches that fit the executor's slots; the loop as it ended.
 
@@ -306,7 +307,7 @@ def _work(
     Raises:
         SweepError: a criterion or network of the user's cannot be used.
     """
-    executor = _executor(options, signals, engine)
+    executor = _executor(options, signals, engine, say)
     try:
         # Asked now: a criterion would first be called once a dense network is trained.
         if plan.own_code and (problem := executor.problem_with(plan.own_code)):
@@ -320,7 +321,9 @@ def _work(
         executor.close()
 
 
-def _executor(options: argparse.Namespace, signals: _Signals, engine: Engine | None) -> Executor:
+def _executor(
+    options: argparse.Namespace, signals: _Signals, engine: Engine | None, say: Callable[[str], None]
+) -> Executor:
     from orchestrator.actors import ENGINE, InlineExecutor, RayExecutor
 
     engine = engine or ENGINE
@@ -328,7 +331,7 @@ def _executor(options: argparse.Namespace, signals: _Signals, engine: Engine | N
     if options.executor == "inline":
         return InlineExecutor(options.cpus_per_slot, engine, beside)
     executor = RayExecutor(
-        options.gpus, options.cpus_per_slot, engine, beside, options.slots_per_gpu, options.address
+        options.gpus, options.cpus_per_slot, engine, beside, options.slots_per_gpu, options.address, say
     )
     # ray.init puts its own handlers in place of ours.
     signals.install()

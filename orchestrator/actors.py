@@ -300,10 +300,6 @@ class InlineExecutor:
     def memory_bytes(self) -> None:
         """None: a CPU slot, where batches do not pay."""
 
-    def news(self) -> list[str]:
-        """Nothing happens to this slot."""
-        return []
-
     def submit(self, slot: Slot, tasks: Tasks, seconds: float) -> None:
         self._submitted = (tasks, seconds)
 
@@ -328,6 +324,7 @@ class RayExecutor:
         own_code: the folder of `Worker`.
         slots_per_gpu: slots that share a GPU and its memory.
         address: of a running cluster, `auto` or host:port; None: ray is started on this machine, for it alone.
+        say: takes sentences on slots and nodes that a person should read.
 
     Raises:
         ExecutorError: ray does not start, the cluster cannot be joined or gives no slot, or a node of it has
@@ -342,6 +339,7 @@ class RayExecutor:
         own_code: Path | None = None,
         slots_per_gpu: int = 1,
         address: str | None = None,
+        say: Callable[[str], None] = lambda sentence: None,
     ):
         self._gpus, self._cpus_per_slot, self._slots_per_gpu = gpus, cpus_per_slot, slots_per_gpu
         self._engine = engine
@@ -350,8 +348,7 @@ class RayExecutor:
         self._pending: dict = {}
         self._starting: dict = {}
         self._failed_starts: Counter[Slot] = Counter()
-        self._news: list[str] = []
-        self._told: set[str] = set()
+        self._say, self._told = say, set()
         self._is_cluster = address is not None
         self._nodes: dict[str, Node] = {}
         self._looked_at = self._had_slots_at = time.monotonic()
@@ -557,8 +554,8 @@ class RayExecutor:
             for reference in self._ray.wait(list(self._starting), timeout=left)[0]:
                 self._started(reference)
         if not self.slots:
-            reasons = "; ".join(self.news()) or "other programs hold the cluster's CPUs or GPUs"
-            raise ExecutorError(f"no slot came up: {reasons}")
+            why = "other programs hold what they need" if self._starting else "each one's process ended at once"
+            raise ExecutorError(f"no slot came up: {why}")
         if self._starting:
             self._tell(f"{_slots(len(self._starting))} not up yet: other programs hold what they need")
         if self._is_cluster:
@@ -574,12 +571,7 @@ class RayExecutor:
     def _tell(self, sentence: str) -> None:
         if sentence not in self._told:
             self._told.add(sentence)
-            self._news.append(sentence)
-
-    def news(self) -> list[str]:
-        """Sentences on slots and nodes that a person should read, each given once."""
-        news, self._news = self._news, []
-        return news
+            self._say(sentence)
 
     # --- tasks
 

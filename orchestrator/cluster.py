@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from orchestrator.provenance import what_decides_numbers
 
+_LISTENING_SECONDS = 5.0
 _CONNECT_SECONDS = 15.0
 
 
@@ -94,6 +96,12 @@ def why_unreachable(address: str) -> str | None:
     Asked in a process of its own: where ray finds no cluster, or one that wants a token, it tries for
     minutes and then ends the process.
     """
+    host, _, port = address.rpartition(":")
+    if host:
+        try:
+            socket.create_connection((host, int(port)), _LISTENING_SECONDS).close()
+        except OSError as error:
+            return f"--address {address}: nothing answers there ({error.strerror or error})"
     join = "import ray, sys; ray.init(address=sys.argv[1], log_to_driver=False, logging_level='error')"
     try:
         done = subprocess.run(

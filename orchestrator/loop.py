@@ -50,8 +50,6 @@ class Executor(Protocol):
 
     def wait(self, timeout_seconds: float) -> list[tuple[Slot, Results]]: ...
 
-    def news(self) -> list[str]: ...
-
 
 @dataclass
 class _Work:
@@ -115,8 +113,6 @@ class Loop:
             for slot in executor.slots:
                 if slot not in works and (units := self.schedule.take()):
                     submit(slot, [self._start(slot, unit) for unit in units])
-            for sentence in executor.news():
-                self._progress.note(sentence)
             # Without slots there may be work left: the executor waits for some, or says that none will come.
             if not works and (executor.slots or self.schedule.finished):
                 return
