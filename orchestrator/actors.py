@@ -486,7 +486,7 @@ class RayExecutor:
 
     def _drop_node(self, node: Node) -> None:
         lost = [slot for slot in self._actors if slot.node == node.node_id]
-        self._tell(f"node {node.name} is gone with {_slots(len(lost))}; what they did goes on elsewhere")
+        self._tell(f"node {node.name} is gone with {_slots(len(lost))}; what it did goes on elsewhere")
         for slot in lost:
             self._drop(slot)
 
@@ -554,7 +554,9 @@ class RayExecutor:
             for reference in self._ray.wait(list(self._starting), timeout=left)[0]:
                 self._started(reference)
         if not self.slots:
-            why = "other programs hold what they need" if self._starting else "each one's process ended at once"
+            why = (
+                "other programs hold what they need" if self._starting else "each one's process ended at once"
+            )
             raise ExecutorError(f"no slot came up: {why}")
         if self._starting:
             self._tell(f"{_slots(len(self._starting))} not up yet: other programs hold what they need")

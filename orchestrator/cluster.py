@@ -78,7 +78,7 @@ def alive(descriptions: Sequence[dict]) -> list[Node]:
 def difference(node: Node, there: Report, here: dict[str, str]) -> str | None:
     """A sentence on what differs on a node from `here`; None where all that decides numbers is equal."""
     differences = []
-    for name in sorted(here.keys() | there.decides.keys()):
+    for name in here | there.decides:
         found, wanted = (side.get(name, "not installed") for side in (there.decides, here))
         if found != wanted:
             differences.append(f"{name} is {found} there and {wanted} here")

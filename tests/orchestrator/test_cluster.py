@@ -35,9 +35,15 @@ def environment(tmp_path_factory):
         patch.chdir(tmp_path_factory.mktemp("elsewhere"))
         patch.setenv("PYTHONPATH", str(REPOSITORY))
         patch.setenv("RAY_AUTH_MODE", "disabled")
+        patch.setenv("RAY_worker_niceness", "0")
         # Nothing of these tests listens to other machines: for the nodes, and for this process, which has ray already.
         patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
         patch.setattr(ray_constants, "ENABLE_RAY_CLUSTER", False)
+        # A killed node is missed within a second, not half a minute.
+        patch.setenv("RAY_health_check_initial_delay_ms", "0")
+        patch.setenv("RAY_health_check_period_ms", "300")
+        patch.setenv("RAY_health_check_timeout_ms", "900")
+        patch.setenv("RAY_health_check_failure_threshold", "2")
         patch.setattr(actors, "_LOOK_FOR_NODES_SECONDS", 0.5)
         yield patch
 
@@ -105,7 +111,7 @@ def test_a_removed_nodes_units_go_on_elsewhere_and_a_node_that_comes_is_used(clu
             cluster.remove_node(node)
     run_study(tmp_path / "still", small_plan())
     study = read_study(tmp_path / "moved")
-    assert "node second is gone with 1 slot; what they did goes on elsewhere" in said
+    assert "node second is gone with 1 slot; what it did goes on elsewhere" in said
     assert set(study.attempts["device"]) == {"cpu 1 on second"}
     assert "third" in set(study.runs["host"])
     assert_same_tables(read_study(tmp_path / "still"), study)
