@@ -346,6 +346,7 @@ class RayExecutor:
         self.slots: list[Slot] = []
         self._actors: dict[Slot, object] = {}
         self._pending: dict = {}
+        self._lost: list[tuple[Slot, Results]] = []
         self._starting: dict = {}
         self._failed_starts: Counter[Slot] = Counter()
         self._say, self._told = say, set()
@@ -612,6 +613,11 @@ class RayExecutor:
         return None if None in found else min(found)
 
     def submit(self, slot: Slot, tasks: Tasks, seconds: float) -> None:
+        """Give a slot its tasks; one whose node went since its last result loses them at once."""
+        if slot not in self._actors:
+            failure = Failure("actor_lost", f"its node is gone ({slot.name})", f"{slot.name}: node is gone")
+            self._lost.append((slot, [failure] * len(tasks)))
+            return
         self._pending[self._actors[slot].work_batch.remote(tasks, seconds)] = (slot, len(tasks))
 
     def wait(self, timeout_seconds: float) -> list[tuple[Slot, Results]]:
@@ -620,6 +626,9 @@ class RayExecutor:
         Raises:
             ExecutorError: no slot is left, and none came for ten minutes.
         """
+        if self._lost:
+            lost, self._lost = self._lost, []
+            return lost
         self._look_after_slots()
         waited_for = [*self._pending, *self._starting]
         if not waited_for:

@@ -114,7 +114,9 @@ print(json.dumps([each.laddr.ip for each in sockets if each.status == "LISTEN"])
 
 def test_nothing_of_a_local_study_listens_to_other_machines():
     """In a process of its own: ray decides this when it is imported."""
-    done = subprocess.run([sys.executable, "-c", LISTENING], capture_output=True, text=True, cwd=REPOSITORY)
+    done = subprocess.run(
+        [sys.executable, "-c", LISTENING], check=True, capture_output=True, text=True, cwd=REPOSITORY
+    )
     addresses = json.loads(done.stdout.splitlines()[-1])
     assert len(addresses) >= 5
     assert {address.removeprefix("::ffff:") for address in addresses} == {"127.0.0.1"}
