@@ -35,6 +35,8 @@ _OBJECT_STORE_BYTES = 256 * 1024**2
 _GPU_MEMORY_SHARE = 0.9
 # How long slots and nodes may take to come up, jax's start on a GPU included.
 _START_SECONDS = 120.0
+# How long the first slot waits for the others before work starts.
+_LATER_SLOTS_SECONDS = 30.0
 # A slot whose process ends as often while it starts is given up.
 _MOST_STARTS = 3
 # Nodes of a cluster come and go; without any slot we wait as long for one.
@@ -554,6 +556,9 @@ class RayExecutor:
         while self._starting and (left := end - time.monotonic()) > 0:
             for reference in self._ray.wait(list(self._starting), timeout=left)[0]:
                 self._started(reference)
+            if self.slots:
+                # The others may wait for what another program holds.
+                end = min(end, time.monotonic() + _LATER_SLOTS_SECONDS)
         if not self.slots:
             why = (
                 "other programs hold what they need" if self._starting else "each one's process ended at once"
