@@ -49,6 +49,15 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _cluster_address(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    if text != "auto" and not (host and "/" not in host and port.isdecimal()):
+        raise argparse.ArgumentTypeError(
+            f"is {text!r}; allowed: auto, or host:port of the cluster's head (6379 unless it was told another)"
+        )
+    return text
+
+
 def _batch_size(text: str) -> int | str:
     if text != "auto" and not (text.isdecimal() and int(text) > 0):
         raise argparse.ArgumentTypeError(f"is {text!r}; allowed: auto, or a whole number, at least 1")
@@ -103,6 +112,20 @@ def _parser() -> argparse.ArgumentParser:
         "--cpus-per-slot", metavar="N", type=_positive, default=1, help="Cores of each CPU slot. Default: 1."
     )
     parser.add_argument(
+        "--slots-per-gpu",
+        metavar="N",
+        type=_positive,
+        default=1,
+        help="Slots that share each GPU and its memory. Default: 1.",
+    )
+    parser.add_argument(
+        "--address",
+        metavar="auto|HOST:PORT",
+        type=_cluster_address,
+        help="A running Ray cluster to train on, of which this machine is a node (docs/cluster.md). Default: ray is "
+        "started here, for this machine alone.",
+    )
+    parser.add_argument(
         "--batch",
         metavar="N|auto",
         type=_batch_size,
@@ -123,6 +146,8 @@ def main(arguments: list[str] | None = None, engine: Engine | None = None) -> in
     options = parser.parse_args(arguments)
     if options.json and not options.status:
         parser.error("argument --json: only with --status")
+    if options.address and options.executor == "inline":
+        parser.error("argument --address: not with --executor inline, which trains in this process")
     try:
         plan = load_plan(options.sweep, options.profile)
         out = options.out or Path("runs") / f"{plan.sweep}-{plan.profile}"
@@ -200,13 +225,18 @@ def _show_plan(options: argparse.Namespace, plan: Plan, out: Path) -> int:
     return _report_problems(study.problems)
 
 
+def _count_of(slots: int) -> str:
+    return f"{slots} slot{'s' if slots > 1 else ''}"
+
+
 def _slots(options: argparse.Namespace) -> int:
     from orchestrator.actors import cpu_slots
 
     if options.executor == "inline":
         return 1
     try:
-        return options.gpus or len(cpu_slots(options.cpus_per_slot))
+        gpu_slots = (options.gpus or 0) * options.slots_per_gpu
+        return gpu_slots or len(cpu_slots(options.cpus_per_slot))
     except ValueError as error:
         raise SweepError(str(error)) from None
 
@@ -237,7 +267,9 @@ def _export(options: argparse.Namespace, plan: Plan, out: Path) -> int:
 
 def _run(options: argparse.Namespace, plan: Plan, directory: RunDirectory, engine: Engine | None) -> int:
     started = time.monotonic()
-    slots, interrupted = _slots(options), False
+    interrupted = False
+    # A cluster's slots are counted once it is joined.
+    slots = f"the cluster at {options.address}" if options.address else _count_of(_slots(options))
     with directory.lock() as holder, _Signals() as signals:
         study, costs, schedule = _standing(plan, directory.path, holder.since)
         if study.problems:
@@ -257,19 +289,17 @@ def _run(options: argparse.Namespace, plan: Plan, directory: RunDirectory, engin
             loop_with = partial(Loop, plan, directory, study, costs, progress, holder.since, signals.received)
             kept = started_batches(directory, study)
 
-            def compose(memory_bytes: int | None) -> list[Batch]:
-                batches = batches_of(plan, options.batch, memory_bytes, slots, kept)
+            def compose(memory_bytes: int | None, count: int) -> list[Batch]:
+                batches = batches_of(plan, options.batch, memory_bytes, count, kept)
                 directory.write_batches(batches)
-                if kept and (
-                    sentence := kept_sentence(kept, batches_of(plan, options.batch, memory_bytes, slots))
-                ):
+                planned = batches_of(plan, options.batch, memory_bytes, count) if kept else ()
+                if sentence := kept_sentence(kept, planned):
                     progress.note(sentence)
                 return batches
 
-            where = f"{slots} slot{'s' if slots > 1 else ''}, in {directory.path}"
-            progress.note(f"{len(schedule.missing)} units to do on {where}")
+            progress.note(f"{len(schedule.missing)} units to do on {slots}, in {directory.path}")
             try:
-                loop = _work(options, plan, loop_with, compose, signals, engine)
+                loop = _work(options, plan, loop_with, compose, signals, engine, progress.note)
                 progress.note(str(loop.overhead))
             except ExecutorError as error:
                 _refuse(error)
@@ -296,41 +326,46 @@ def _work(
     options: argparse.Namespace,
     plan: Plan,
     loop_with: Callable[..., Loop],
-    compose: Callable[[int | None], list[Batch]],
+    compose: Callable[[int | None, int], list[Batch]],
     signals: _Signals,
     engine: Engine | None,
+    say: Callable[[str], None],
 ) -> Loop:
     """Run what is missing, in batches that fit the executor's slots; the loop as it ended.
 
     Args:
         loop_with: makes the loop, given its `batches`.
-        compose: makes and records the batches, given a slot's memory.
+        compose: makes and records the batches, given a slot's memory and how many slots there are.
 
     Raises:
         SweepError: a criterion or network of the user's cannot be used.
     """
-    executor = _executor(options, signals, engine)
+    executor = _executor(options, signals, engine, say)
     try:
         # Asked now: a criterion would first be called once a dense network is trained.
         if plan.own_code and (problem := executor.problem_with(plan.own_code)):
             raise SweepError(f"{options.sweep}: {problem}")
         # Only auto asks, since the answer starts jax in the slots.
         memory_bytes = executor.memory_bytes() if options.batch == "auto" else None
-        loop = loop_with(batches=compose(memory_bytes))
+        loop = loop_with(batches=compose(memory_bytes, len(executor.slots)))
         loop.run(executor)
         return loop
     finally:
         executor.close()
 
 
-def _executor(options: argparse.Namespace, signals: _Signals, engine: Engine | None) -> Executor:
+def _executor(
+    options: argparse.Namespace, signals: _Signals, engine: Engine | None, say: Callable[[str], None]
+) -> Executor:
     from orchestrator.actors import ENGINE, InlineExecutor, RayExecutor
 
     engine = engine or ENGINE
     beside = options.sweep.resolve().parent
     if options.executor == "inline":
         return InlineExecutor(options.cpus_per_slot, engine, beside)
-    executor = RayExecutor(options.gpus, options.cpus_per_slot, engine, beside)
+    executor = RayExecutor(
+        options.gpus, options.cpus_per_slot, engine, beside, options.slots_per_gpu, options.address, say
+    )
     # ray.init puts its own handlers in place of ours.
     signals.install()
     return executor

@@ -285,12 +285,12 @@ def test_help_has_the_flags_of_this_issue_and_no_others():
     code, out, _ = call("--help")
     flags = {word.strip(",[]") for word in out.split() if word.strip("[").startswith("--")}
     expected = (
-        "--help --profile --out --plan --status --json --export --executor --gpus --cpus-per-slot --batch"
+        "--help --profile --out --plan --status --json --export --executor --gpus --cpus-per-slot --batch "
+        "--slots-per-gpu --address"
     )
     assert code == 0
     assert {flag for flag in flags if flag.strip("-")} >= set(expected.split())
     assert not flags & {
-        "--address",
         "--only",
         "--limit",
         "--retry-failed",
