@@ -16,6 +16,7 @@ from nqs import full_summation, toric_code
 from nqs.ansatz import Ansatz, by_layer, common_degree, joined, on_device, starting_values
 from nqs.config import FULL_SUMMATION_SITES, DenseRun, Hamiltonian, Run, ToricCode, TrajectoryRun
 from nqs.correlations import correlations_of
+from nqs.devices import memory_bytes, name_of
 from nqs.engine import equilibrate, train, train_batch
 from nqs.exact_diagonalization import ground_state_weight
 from nqs.hamiltonians import FlipForm, conserves_magnetization, flip_form
@@ -418,7 +419,8 @@ class _Setting:
             energy_error=float(progress.records["energy_error"][-1]) if len(energies) else float("nan"),
             wall_seconds=spent,
             checkpoint=_save(progress),
-            device=f"{device.platform}:{device.device_kind}",
+            device=name_of(device),
+            device_memory_bytes=memory_bytes(),
             measuring_seconds=measuring,
             finished=finished,
             diverged=diverged,

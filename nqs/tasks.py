@@ -68,10 +68,11 @@ class Outcome:
         measuring_seconds: what of it measured the trained network.
         checkpoint: opaque bytes from which a later task goes on, bit for bit.
         finished: the level is trained and measured, and the tables below are filled.
-        diverged: None, or the sentence that says how the training ended; then nothing below is filled.
+        diverged: None, or the sentence that says how the training ended; then no table below is filled.
         state: a row of the table `states`.
         steps_rows: columns of the table `steps` (without run_id and level), equal lengths.
         weights: the trained network.
+        device_memory_bytes: that trainings may use on the device; None where it does not say.
     """
 
     run_id: str
@@ -89,6 +90,7 @@ class Outcome:
     state: dict | None = None
     steps_rows: dict[str, np.ndarray] = field(default_factory=dict)
     weights: NetworkWeights | None = None
+    device_memory_bytes: int | None = None
 
 
 @dataclass(frozen=True)

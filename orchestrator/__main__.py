@@ -52,6 +52,15 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _cluster_address(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    if text != "auto" and not (host and "/" not in host and port.isdecimal()):
+        raise argparse.ArgumentTypeError(
+            f"is {text!r}; allowed: auto, or host:port of the cluster's head (6379 unless it was told another)"
+        )
+    return text
+
+
 def _batch_size(text: str) -> int | str:
     if text != "auto" and not (text.isdecimal() and int(text) > 0):
         raise argparse.ArgumentTypeError(f"is {text!r}; allowed: auto, or a whole number, at least 1")
@@ -186,6 +195,20 @@ def _add_placing(group: argparse._ArgumentGroup) -> None:
         "--cpus-per-slot", metavar="N", type=_positive, default=1, help="Cores of each CPU slot. Default: 1."
     )
     group.add_argument(
+        "--slots-per-gpu",
+        metavar="N",
+        type=_positive,
+        default=1,
+        help="Slots that share each GPU and its memory. Default: 1.",
+    )
+    group.add_argument(
+        "--address",
+        metavar="auto|HOST:PORT",
+        type=_cluster_address,
+        help="A running Ray cluster to train on, of which this machine is a node (docs/cluster.md). Default: ray is "
+        "started here, for this machine alone.",
+    )
+    group.add_argument(
         "--batch",
         metavar="N|auto",
         type=_batch_size,
@@ -230,6 +253,8 @@ def main(arguments: list[str] | None = None, engine: Engine | None = None) -> in
     parser = _parser()
     options = parser.parse_args(arguments)
     _check_flags(parser, options)
+    if options.address and options.executor == "inline":
+        parser.error("argument --address: not with --executor inline, which trains in this process")
     try:
         plan = load_plan(options.sweep, options.profile)
         out = options.out or Path("runs") / f"{plan.sweep}-{plan.profile}"
@@ -302,13 +327,18 @@ def _show(options: argparse.Namespace, data: dict, print_data: Callable[[Console
         print_data(_console(), data)
 
 
+def _count_of(slots: int) -> str:
+    return f"{slots} slot{'s' if slots > 1 else ''}"
+
+
 def _slots(options: argparse.Namespace) -> int:
     from orchestrator.actors import cpu_slots
 
     if options.executor == "inline":
         return 1
     try:
-        return options.gpus or len(cpu_slots(options.cpus_per_slot))
+        gpu_slots = (options.gpus or 0) * options.slots_per_gpu
+        return gpu_slots or len(cpu_slots(options.cpus_per_slot))
     except ValueError as error:
         raise SweepError(str(error)) from None
 
@@ -360,7 +390,9 @@ def _run(options: argparse.Namespace, plan: Plan, directory: RunDirectory, engin
     from orchestrator.standing import Standing
 
     started = time.monotonic()
-    slots, interrupted = _slots(options), False
+    interrupted = False
+    # A cluster's slots are counted once it is joined.
+    slots = f"the cluster at {options.address}" if options.address else _count_of(_slots(options))
     if options.only and not directory.path.exists():
         # A choice of nothing leaves no trace: the lock would make the directory.
         Standing.of(plan, directory.path, options.only)
@@ -380,8 +412,7 @@ def _run(options: argparse.Namespace, plan: Plan, directory: RunDirectory, engin
         from orchestrator.progress import Progress
 
         with Progress(_console()) as progress:
-            where = f"{slots} slot{'s' if slots > 1 else ''}, in {directory.path}"
-            progress.note(f"{len(standing.schedule.missing)} units to do on {where}")
+            progress.note(f"{len(standing.schedule.missing)} units to do on {slots}, in {directory.path}")
             if standing.failed_runs:
                 progress.note(left_out_sentence(standing.failed_runs))
             try:
@@ -425,7 +456,7 @@ def _work(
     """
     from orchestrator.loop import Loop
 
-    plan, executor = standing.plan, _executor(options, signals, engine)
+    plan, executor = standing.plan, _executor(options, signals, engine, progress.note)
     try:
         # Asked now: a criterion would first be called once a dense network is trained.
         if plan.own_code and (problem := executor.problem_with(plan.own_code)):
@@ -458,19 +489,25 @@ def _in_batches(
     """What this start does, in the batches that it does it in."""
     plan, kept = standing.plan, standing.started
     standing = standing.batched(batches_of(plan, options.batch, memory_bytes, slots, kept))
-    if kept and (sentence := kept_sentence(kept, batches_of(plan, options.batch, memory_bytes, slots))):
+    planned = batches_of(plan, options.batch, memory_bytes, slots) if kept else ()
+    if sentence := kept_sentence(kept, planned):
         progress.note(sentence)
-    return standing if options.limit is None else standing.limited(options.limit, slots)
+    # A cluster may have no slots yet.
+    return standing if options.limit is None else standing.limited(options.limit, max(1, slots))
 
 
-def _executor(options: argparse.Namespace, signals: _Signals, engine: Engine | None) -> Executor:
+def _executor(
+    options: argparse.Namespace, signals: _Signals, engine: Engine | None, say: Callable[[str], None]
+) -> Executor:
     from orchestrator.actors import ENGINE, InlineExecutor, RayExecutor
 
     engine = engine or ENGINE
     beside = options.sweep.resolve().parent
     if options.executor == "inline":
         return InlineExecutor(options.cpus_per_slot, engine, beside)
-    executor = RayExecutor(options.gpus, options.cpus_per_slot, engine, beside)
+    executor = RayExecutor(
+        options.gpus, options.cpus_per_slot, engine, beside, options.slots_per_gpu, options.address, say
+    )
     # ray.init puts its own handlers in place of ours.
     signals.install()
     return executor

@@ -8,19 +8,25 @@ from __future__ import annotations
 
 import errno
 import os
+import platform
 import shutil
 import signal
 import sys
+import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
 from nqs.config import FlaxNetwork
 from nqs.pruning import criterion_of
 from nqs.tasks import Outcome, ReferenceOutcome, ReferenceTask, Task
+from orchestrator.cluster import Node, alive, difference, report, sources, unpacked, why_unreachable
+from orchestrator.provenance import what_decides_numbers
 from orchestrator.retries import ErrorClass
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -28,9 +34,19 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 _CACHE_BYTES = 2 * 1024**3
 # Tasks and outcomes are a few MB; without a cap ray claims a third of the memory.
 _OBJECT_STORE_BYTES = 256 * 1024**2
-
 # For results of a few MB that have arrived at the slot's machine.
 _TRANSFER_SECONDS = 60.0
+# Of a GPU's memory, shared by its slots; the rest is for what CUDA and its libraries take themselves.
+_GPU_MEMORY_SHARE = 0.9
+# How long slots and nodes may take to come up, jax's start on a GPU included.
+_START_SECONDS = 120.0
+# How long the first slot waits for the others before work starts.
+_LATER_SLOTS_SECONDS = 30.0
+# A slot whose process ends as often while it starts is given up.
+_MOST_STARTS = 3
+# Nodes of a cluster come and go; without any slot we wait as long for one.
+_LOOK_FOR_NODES_SECONDS = 10.0
+_WITHOUT_SLOTS_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
@@ -40,15 +56,24 @@ class Slot:
     Attributes:
         cores: the cores it is bound to; empty where it isn't bound.
         threads: for the worker's products; 0 where a GPU does them.
+        per_gpu: slots that share its GPU, itself included.
+        host: name of its machine.
+        node: ray's id of its node in a cluster; empty on this machine alone.
     """
 
     index: int
     cores: tuple[int, ...] = ()
     threads: int = 1
+    per_gpu: int = 1
+    host: str = field(default_factory=platform.node)
+    node: str = ""
 
     @property
     def name(self) -> str:
-        return f"cpu {self.index}" if self.threads else f"gpu {self.index}"
+        kind = "cpu" if self.threads else "gpu"
+        gpu, share = divmod(self.index, self.per_gpu)
+        number = self.index if self.per_gpu == 1 else f"{gpu}.{share}"
+        return f"{kind} {number}" + (f" on {self.host}" if self.node else "")
 
 
 class Failure(NamedTuple):
@@ -84,6 +109,8 @@ class Engine(NamedTuple):
     advance_batch: Callable[[Sequence[Task], float], list[Outcome]]
     advance_reference: Callable[[ReferenceTask, float], ReferenceOutcome]
     memory_bytes: Callable[[], int | None]
+    # Platform and kind of every device that the process sees; None: not asked.
+    devices: Callable[[], list[str]] | None = None
 
 
 def _advance_batch(tasks: Sequence[Task], seconds: float) -> list[Outcome]:
@@ -114,17 +141,28 @@ def _memory_bytes() -> int | None:
     return memory_bytes()
 
 
-ENGINE = Engine(_advance_batch, _advance_reference, _memory_bytes)
+def _devices() -> list[str]:
+    from nqs.devices import names
+
+    return names()
+
+
+ENGINE = Engine(_advance_batch, _advance_reference, _memory_bytes, _devices)
 
 
 class Worker:
     """Does a slot's tasks in its own process; keeps nothing between them but compiled programs.
 
     Args:
-        own_code: the folder where a user's networks and pruning criteria are, besides what Python finds anyway.
+        own_code: the folder where a user's networks and pruning criteria are, besides what Python finds anyway;
+            or its files, as `sources`, where the folder may be on another machine.
     """
 
-    def __init__(self, slot: Slot, engine: Engine = ENGINE, own_code: Path | None = None):
+    def __init__(
+        self, slot: Slot, engine: Engine = ENGINE, own_code: Path | Mapping[str, bytes] | None = None
+    ):
+        if isinstance(own_code, Mapping):
+            own_code = unpacked(own_code, _caches())
         if own_code is not None and str(own_code) not in sys.path:
             # Last: a file of the user's takes the place of no module.
             sys.path.append(str(own_code))
@@ -132,7 +170,11 @@ class Worker:
             os.sched_setaffinity(0, slot.cores)
         # Before jax is imported: it reads them once.
         os.environ.update(slot_environment(slot))
-        self._engine = engine
+        self._slot, self._engine = slot, engine
+
+    def devices(self) -> list[str]:
+        """Platform and kind of what a GPU slot sees; a CPU slot has nothing to show."""
+        return [] if self._slot.threads or self._engine.devices is None else self._engine.devices()
 
     def work_batch(self, tasks: Tasks, seconds: float) -> Results:
         """A stretch of a batch's trainings, or of a reference energy; results in the order of the tasks.
@@ -233,7 +275,11 @@ def slot_environment(slot: Slot) -> dict[str, str]:
     if slot.threads:
         return variables | {"JAX_PLATFORMS": "cpu", **_thread_environment(slot.threads)}
     # A GPU's default for float32 products is TF32, with three digits: too few for θ = W s.
-    return variables | {"JAX_DEFAULT_MATMUL_PRECISION": "highest"}
+    variables["JAX_DEFAULT_MATMUL_PRECISION"] = "highest"
+    # The older name; XLA refuses both together.
+    if not {"XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION"} & os.environ.keys():
+        variables["XLA_CLIENT_MEM_FRACTION"] = f"{_GPU_MEMORY_SHARE / slot.per_gpu:.4f}"
+    return variables
 
 
 def _thread_environment(threads: int) -> dict[str, str]:
@@ -247,9 +293,9 @@ def _thread_environment(threads: int) -> dict[str, str]:
 
 def _compilation_cache(slot: Slot) -> Path:
     """The slot's cache of compiled programs; a new slot starts with a copy of the fullest one."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     kind = "cpu" if slot.threads else "gpu"
-    caches = home / "pruned-nqs" / "jax"
+    # Machines of a cluster may share their home and not their processors.
+    caches = _caches() / "jax" / (slot.host if slot.node else "")
     own = caches / f"{kind}-{slot.index}"
     if not own.exists():
         others = [path for path in caches.glob(f"{kind}-*") if path.is_dir()]
@@ -259,6 +305,10 @@ def _compilation_cache(slot: Slot) -> Path:
             _copy_what_is_there(fullest, own)
     own.mkdir(parents=True, exist_ok=True)
     return own
+
+
+def _caches() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pruned-nqs"
 
 
 def _copy_what_is_there(source: Path, target: Path) -> None:
@@ -323,15 +373,21 @@ class InlineExecutor:
 
 
 class RayExecutor:
-    """One ray actor a slot: GPUs where there are some, else CPU slots.
+    """One ray actor a slot: GPUs where there are some, else CPU slots; of this machine, or of a cluster.
+
+    A slot is in `slots` while its process is up. On a cluster they come and go with the nodes.
 
     Args:
         gpus: GPUs to use; None: all that ray finds, 0: CPU slots.
         cpus_per_slot: cores of each CPU slot.
-        own_code: as of `Worker`.
+        own_code: the folder of `Worker`.
+        slots_per_gpu: slots that share a GPU and its memory.
+        address: of a running cluster, `auto` or host:port; None: ray is started on this machine, for it alone.
+        say: takes sentences on slots and nodes that a person should read.
 
     Raises:
-        ExecutorError: ray does not start on this machine.
+        ExecutorError: ray does not start, the cluster cannot be joined or gives no slot, or a node of it has
+            other code or versions than this process.
     """
 
     def __init__(
@@ -340,31 +396,53 @@ class RayExecutor:
         cpus_per_slot: int = 1,
         engine: Engine = ENGINE,
         own_code: Path | None = None,
+        slots_per_gpu: int = 1,
+        address: str | None = None,
+        say: Callable[[str], None] = lambda sentence: None,
     ):
-        # Ray prints a paragraph for each process that ends; the loop says it in a line. Read when ray is imported.
-        os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
-        import ray
-
-        self._ray = ray
-        self._engine, self._own_code = engine, own_code
-        self._gpus, self._cpus_per_slot = gpus, cpus_per_slot
-        slots = cpu_slots(cpus_per_slot)
-        self._cpus = len(slots) * cpus_per_slot
-        self._connect()
-        found = int(ray.cluster_resources().get("GPU", 0))
-        self.slots = [Slot(index, (), 0) for index in range(found)] if found else slots
-        self._actors = {slot: self._start(slot) for slot in self.slots}
+        self._gpus, self._cpus_per_slot, self._slots_per_gpu = gpus, cpus_per_slot, slots_per_gpu
+        self._engine = engine
+        self.slots: list[Slot] = []
+        self._actors: dict[Slot, object] = {}
         self._pending: dict = {}
         self._lost: list[tuple[Slot, Results]] = []
+        self._starting: dict = {}
+        # Their processes ended; started again when it is known that ray is well.
         self._broken: set[Slot] = set()
         self._killed_for_memory = _killed_for_memory()
+        self._failed_starts: Counter[Slot] = Counter()
+        self._say, self._told = say, set()
+        self._is_cluster = address is not None
+        self._nodes: dict[str, Node] = {}
+        self._looked_at = self._had_slots_at = time.monotonic()
+        # Ray prints a paragraph for each process that ends; the loop says it in a line. Read when ray is imported.
+        os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
+        if address is None:
+            self._own_code = own_code
+            slots = self._start_ray()
+        else:
+            # Other machines do not have the folder.
+            self._own_code = None if own_code is None else sources(own_code)
+            slots = self._join(address)
+        try:
+            for slot in slots:
+                self._start(slot)
+            self._wait_for_first_slots(time.monotonic() + _START_SECONDS)
+        except ExecutorError:
+            self.close()
+            raise
 
-    def _connect(self) -> None:
+    def _start_ray(self) -> list[Slot]:
+        """Ray on this machine, with nothing that listens to another; the slots it gives."""
+        slots = cpu_slots(self._cpus_per_slot)
         try:
             with _environment_for_ray(self._cpus_per_slot), _signal_handlers_kept():
-                self._ray.init(
+                import ray
+
+                self._ray = ray
+                ray.init(
                     address="local",  # and not the cluster that RAY_ADDRESS may name
-                    num_cpus=self._cpus,
+                    num_cpus=len(slots) * self._cpus_per_slot,
                     num_gpus=self._gpus,
                     include_dashboard=False,
                     log_to_driver=False,
@@ -375,36 +453,218 @@ class RayExecutor:
             raise ExecutorError(
                 f"ray did not start ({_first_line(error)}); --executor inline runs without it"
             ) from error
+        found = int(ray.cluster_resources().get("GPU", 0))
+        shared = self._slots_per_gpu
+        return [Slot(index, (), 0, shared) for index in range(found * shared)] if found else slots
 
-    def _start(self, slot: Slot):
-        resources = {"num_cpus": slot.threads} if slot.threads else {"num_gpus": 1, "num_cpus": 0}
+    # --- a cluster's nodes
+
+    def _join(self, address: str) -> list[Slot]:
+        """Join a running cluster; the slots of its nodes."""
+        if (problem := why_unreachable(address)) is not None:
+            raise ExecutorError(problem)
+        import ray
+
+        self._ray = ray
+        with _signal_handlers_kept():
+            ray.init(
+                address=address,
+                log_to_driver=False,
+                logging_level="error",
+                # Nodes were started without _environment_for_ray; numpy must find its threads all the same.
+                runtime_env={"env_vars": _thread_environment(self._cpus_per_slot)},
+            )
+        nodes = alive(ray.nodes())
+        self._nodes = {node.node_id: node for node in nodes}
+        slots, problems = self._slots_on(nodes)
+        if not problems and not slots:
+            resources = "; ".join(f"{node.name} has {node.cpus} CPUs and {node.gpus} GPUs" for node in nodes)
+            wanted = f"--gpus {self._gpus}" if self._gpus else f"--cpus-per-slot {self._cpus_per_slot}"
+            problems = [f"--address {address}: no node gives a slot with {wanted}: {resources or 'no node'}"]
+        if problems:
+            self.close()
+            raise ExecutorError("\n".join(problems))
+        return slots
+
+    def _slots_on(self, nodes: list[Node]) -> tuple[list[Slot], list[str]]:
+        """Slots of nodes that fit this study, and a sentence on each that does not."""
+        on_gpus = self._gpus != 0 and any(node.gpus for node in self._nodes.values())
+        useful = [node for node in nodes if (node.gpus if on_gpus else node.cpus >= self._cpus_per_slot)]
+        asked = [self._pinned(node.node_id, num_cpus=0, max_retries=0)(report).remote() for node in useful]
+        here, slots, problems = what_decides_numbers(), [], []
+        for node, reference in zip(useful, asked, strict=True):
+            try:
+                there = self._ray.get(reference, timeout=_START_SECONDS)
+            except self._ray.exceptions.RayError as error:
+                problems.append(
+                    f"node {node.name} cannot run this program ({_last_line(error)}); install it there as it is here"
+                )
+                continue
+            if (problem := difference(node, there, here)) is not None:
+                problems.append(problem)
+                continue
+            if there.niceness > os.nice(0):
+                self._tell(
+                    f"trainings on {node.name} give way to every other program (niceness {there.niceness}): "
+                    "RAY_worker_niceness=0 where ray is started there ends that"
+                )
+            slots += self._gpu_slots(node, slots) if on_gpus else self._cpu_slots(node, there.cores, slots)
+        return slots, problems
+
+    def _gpu_slots(self, node: Node, before: list[Slot]) -> list[Slot]:
+        used = [slot for slot in (*self._actors, *before) if not slot.threads]
+        left = node.gpus if self._gpus is None else self._gpus - len(used) // self._slots_per_gpu
+        indices = self._free_indices(before)
+        # A GPU's slots have neighbouring numbers, since their names follow from them.
+        first = next(index for index in indices if index % self._slots_per_gpu == 0)
+        total = max(0, min(node.gpus, left)) * self._slots_per_gpu
+        return [
+            Slot(first + place, (), 0, self._slots_per_gpu, node.name, node.node_id) for place in range(total)
+        ]
+
+    def _cpu_slots(self, node: Node, cores: tuple[int, ...], before: list[Slot]) -> list[Slot]:
+        size, indices = self._cpus_per_slot, self._free_indices(before)
+        # Bound to cores where the node has all of its machine; else another node may have the same ones.
+        bound = cores if len(cores) == node.cpus else ()
+        return [
+            Slot(next(indices), bound[place : place + size], size, 1, node.name, node.node_id)
+            for place in range(0, node.cpus - size + 1, size)
+        ]
+
+    def _free_indices(self, before: list[Slot]) -> Iterator[int]:
+        last = max((slot.index for slot in (*self._actors, *before)), default=-1)
+        return count(last + 1)
+
+    def _look_for_nodes(self) -> None:
+        """Drop the slots of nodes that are gone, start those of nodes that came."""
+        self._looked_at = time.monotonic()
+        found = {node.node_id: node for node in alive(self._ray.nodes())}
+        for node_id in self._nodes.keys() - found.keys():
+            self._drop_node(self._nodes[node_id])
+        new = [node for node_id, node in found.items() if node_id not in self._nodes]
+        self._nodes = found
+        if new:
+            slots, problems = self._slots_on(new)
+            for problem in problems:
+                self._tell(f"not used: {problem}")
+            for slot in slots:
+                self._start(slot)
+
+    def _drop_node(self, node: Node) -> None:
+        lost = [slot for slot in self._actors if slot.node == node.node_id]
+        self._tell(f"node {node.name} is gone with {_slots(len(lost))}; what it did goes on elsewhere")
+        for slot in lost:
+            self._drop(slot)
+
+    def _drop(self, slot: Slot) -> None:
+        del self._actors[slot]
+        self.slots = [other for other in self.slots if other != slot]
+        self._starting = {reference: other for reference, other in self._starting.items() if other != slot}
+
+    def _pinned(self, node_id: str, **options):
+        """ray.remote, on one node of a cluster."""
+        if node_id:
+            from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+            options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node_id, soft=False)
+        return self._ray.remote(**options)
+
+    # --- slots come up
+
+    def _start(self, slot: Slot) -> None:
+        self.slots = [other for other in self.slots if other != slot]
+        resources = {"num_cpus": slot.threads}
+        if not slot.threads:
+            resources = {"num_gpus": 1 / slot.per_gpu, "num_cpus": 0}
         # A lost actor is replaced here and not by ray, since the loss is recorded.
-        return self._ray.remote(max_restarts=0, **resources)(Worker).remote(
-            slot, self._engine, self._own_code
-        )
+        remote = self._pinned(slot.node, max_restarts=0, **resources)
+        self._actors[slot] = remote(Worker).remote(slot, self._engine, self._own_code)
+        self._starting[self._actors[slot].devices.remote()] = slot
 
-    def replace(self, slot: Slot) -> None:
-        """End a slot's process, whatever it does, and start another; its task is no longer waited for."""
-        self._pending = {ref: work for ref, work in self._pending.items() if work[0] != slot}
-        with suppress(self._ray.exceptions.RayError):
-            self._ray.kill(self._actors[slot])
-        self._broken.discard(slot)
-        self._actors[slot] = self._start(slot)
+    def _started(self, reference) -> None:
+        """A slot's process answered, or ended before it could."""
+        slot = self._starting.pop(reference)
+        try:
+            devices = self._ray.get(reference)
+        except self._ray.exceptions.RayError as error:
+            self._failed_starts[slot] += 1
+            if self._failed_starts[slot] < _MOST_STARTS and self._lives(slot):
+                self._broken.add(slot)
+            elif slot in self._actors:
+                self._tell(f"slot {slot.name} does not start: {_last_line(error)}")
+                self._drop(slot)
+            return
+        self._failed_starts[slot] = 0
+        self._check_devices(slot, devices)
+        self.slots = sorted([*self.slots, slot], key=lambda each: each.index)
+
+    def _check_devices(self, slot: Slot, devices: list[str]) -> None:
+        if any(device.startswith("cpu") for device in devices):
+            self._tell(
+                f"GPU slots{f' on {slot.host}' if slot.node else ''} train on the CPU: jax finds no GPU there "
+                '(is jax installed with CUDA? pip install -e ".[cuda]"); --gpus 0 makes CPU slots'
+            )
+        elif len(devices) > 1:
+            raise ExecutorError(
+                f"slot {slot.name} sees {len(devices)} GPUs ({', '.join(devices)}) where ray gave it one: "
+                "something sets CUDA_VISIBLE_DEVICES, or HIP_VISIBLE_DEVICES, for all its processes"
+            )
+
+    def _wait_for_first_slots(self, end: float) -> None:
+        """Wait until all slots are up; go on with those that are when the time is over.
+
+        Raises:
+            ExecutorError: none is.
+        """
+        while self._starting and (left := end - time.monotonic()) > 0:
+            for reference in self._ray.wait(list(self._starting), timeout=left)[0]:
+                self._started(reference)
+            if self.slots:
+                # The others may wait for what another program holds.
+                end = min(end, time.monotonic() + _LATER_SLOTS_SECONDS)
+        if not self.slots:
+            why = (
+                "other programs hold what they need" if self._starting else "each one's process ended at once"
+            )
+            raise ExecutorError(f"no slot came up: {why}")
+        if self._starting:
+            self._tell(f"{_slots(len(self._starting))} not up yet: other programs hold what they need")
+        if self._is_cluster:
+            hosts = Counter(slot.host for slot in self.slots)
+            self._tell("; ".join(f"{host}: {_slots(number)}" for host, number in hosts.items()))
+
+    def _lives(self, slot: Slot) -> bool:
+        """Whether the slot's node is still there."""
+        if self._is_cluster:
+            self._look_for_nodes()
+        return slot in self._actors
+
+    def _tell(self, sentence: str) -> None:
+        if sentence not in self._told:
+            self._told.add(sentence)
+            self._say(sentence)
+
+    # --- tasks
 
     def problem_with(self, own_code: OwnCode) -> str | None:
-        """As `Worker.problem_with`, in a slot.
+        """As `Worker.problem_with`, in a slot of each node.
 
         Raises:
             ExecutorError: the slot's process ended when it was asked.
         """
-        actor = self._actors[self.slots[0]]
-        try:
-            return self._ray.get(actor.problem_with.remote(own_code))
-        except self._ray.exceptions.RayError as error:
-            raise ExecutorError(f"a slot ended while it imported {own_code}: {_first_line(error)}") from error
+        for slot in {slot.node: slot for slot in self.slots}.values():
+            try:
+                problem = self._ray.get(self._actors[slot].problem_with.remote(own_code))
+            except self._ray.exceptions.RayError as error:
+                raise ExecutorError(
+                    f"slot {slot.name} ended while it imported {own_code}: {_first_line(error)}"
+                ) from error
+            if problem is not None:
+                return f"{problem} (on {slot.host})" if slot.node else problem
+        return None
 
     def memory_bytes(self) -> int | None:
-        """Memory of the smallest GPU; None on CPU slots, and where a GPU does not say.
+        """Memory of the smallest GPU, or of a slot's share in it; None on CPU slots, and where a GPU does not say.
 
         Raises:
             ExecutorError: a slot's process ended, or failed, when it was asked.
@@ -412,7 +672,7 @@ class RayExecutor:
         if any(slot.threads for slot in self.slots):
             return None
         try:
-            found = self._ray.get([actor.memory_bytes.remote() for actor in self._actors.values()])
+            found = self._ray.get([self._actors[slot].memory_bytes.remote() for slot in self.slots])
         except self._ray.exceptions.RayError as error:
             raise ExecutorError(
                 f"a GPU slot does not say how much memory it has ({_first_line(error)}); "
@@ -421,11 +681,10 @@ class RayExecutor:
         return None if None in found else min(found)
 
     def submit(self, slot: Slot, tasks: Tasks, seconds: float) -> None:
+        """Give a slot its tasks; one whose process or node went since its last result loses them at once."""
         try:
-            if self._node_died():
-                raise self._ray.exceptions.LocalRayletDiedError  # the next wait starts ray anew
-            if slot in self._broken:
-                self.replace(slot)
+            if slot not in self._actors or self._ray_died():
+                raise self._ray.exceptions.NodeDiedError(f"its node is gone ({slot.name})")
             reference = self._actors[slot].work_batch.remote(tasks, seconds)
         except (self._ray.exceptions.RayError, OSError) as error:
             self._lost.append((slot, [self._loss(slot, error)] * len(tasks)))
@@ -433,55 +692,103 @@ class RayExecutor:
         self._pending[reference] = (slot, len(tasks))
 
     def wait(self, timeout_seconds: float) -> list[tuple[Slot, Results]]:
-        """Results that have come in, at the latest after the timeout."""
-        if self._node_died():
-            return self._restart()
-        results, self._lost = self._lost, []
-        if not results:
-            ready, _ = self._ray.wait(list(self._pending), num_returns=1, timeout=timeout_seconds)
-            results = [self._results(reference) for reference in ready]
+        """Results that have come in, at the latest after the timeout.
+
+        Raises:
+            ExecutorError: no slot is left, and none came for ten minutes; or ray ended and does not start again.
+        """
+        if self._ray_died():
+            self._restart()
+        if self._lost:
+            lost, self._lost = self._lost, []
+            return lost
+        self._look_after_slots()
+        waited_for = [*self._pending, *self._starting]
+        if not waited_for:
+            time.sleep(timeout_seconds)
+            return []
+        ready, _ = self._ray.wait(waited_for, num_returns=1, timeout=timeout_seconds)
+        results = [self._results(reference) for reference in ready if reference in self._pending]
+        for reference in ready:
+            if reference in self._starting:
+                self._started(reference)
         return results
 
-    def _node_died(self) -> bool:
+    def replace(self, slot: Slot) -> None:
+        """End a slot's process, whatever it does, and start another; its task is no longer waited for."""
+        self._pending = {ref: work for ref, work in self._pending.items() if work[0] != slot}
+        if slot in self._actors:
+            with suppress(self._ray.exceptions.RayError):
+                self._ray.kill(self._actors[slot])
+            self._break(slot)
+
+    def _break(self, slot: Slot) -> None:
+        """Give a slot whose process ended nothing more; asking for another while ray itself ends would block."""
+        self.slots = [other for other in self.slots if other != slot]
+        self._broken.add(slot)
+
+    def _look_after_slots(self) -> None:
+        now = time.monotonic()
+        if self._is_cluster and (self._broken or now - self._looked_at >= _LOOK_FOR_NODES_SECONDS):
+            self._look_for_nodes()
+        broken, self._broken = self._broken, set()
+        for slot in sorted(broken & self._actors.keys(), key=lambda each: each.index):
+            self._start(slot)
+        if self.slots or self._starting or self._pending:
+            self._had_slots_at = now
+        elif not self._is_cluster or now - self._had_slots_at >= _WITHOUT_SLOTS_SECONDS:
+            raise ExecutorError("no slot is left to train in; the same command goes on once there are some")
+
+    def _ray_died(self) -> bool:
         """Whether one of ray's own processes that were started here has ended."""
         node = self._ray._private.worker._global_node
-        return any(kind in ("raylet", "gcs_server") for kind, _ in node.dead_processes())
+        return not self._is_cluster and any(
+            kind in ("raylet", "gcs_server") for kind, _ in node.dead_processes()
+        )
 
-    def _restart(self) -> list[tuple[Slot, Results]]:
+    def _restart(self) -> None:
         """Start ray anew; every task that was under way is lost.
 
         Raises:
             ExecutorError: ray does not start.
         """
         failure = Failure("node_lost", "ray's processes on this machine ended, and ray was started again", "")
-        lost = [(slot, [failure] * count) for slot, count in self._pending.values()] + self._lost
-        self._pending, self._lost, self._broken = {}, [], set()
+        self._lost += [(slot, [failure] * size) for slot, size in self._pending.values()]
+        self._pending, self._starting, self._broken = {}, {}, set()
         self._ray.shutdown()
-        self._connect()
-        self._actors = {slot: self._start(slot) for slot in self.slots}
-        return lost
+        for slot in self._start_ray():
+            self._start(slot)
 
     def _results(self, reference) -> tuple[Slot, Results]:
-        slot, count = self._pending.pop(reference)
+        slot, size = self._pending.pop(reference)
         try:
             # It is there already; where ray on this machine has just ended it never comes.
             return slot, self._ray.get(reference, timeout=_TRANSFER_SECONDS)
         except self._ray.exceptions.RayTaskError as error:
-            return slot, [_failure(error)] * count  # a result that cannot travel ends its run, not the study
+            return slot, [_failure(error)] * size  # a result that cannot travel ends its run, not the study
         except self._ray.exceptions.RayError as error:
-            # Replaced when it is needed: where all of ray is ending, asking it now would block for a minute.
-            self._broken.add(slot)
-            return slot, [self._loss(slot, error)] * count
+            if slot in self._actors:
+                self._break(slot)
+            return slot, [self._loss(slot, error)] * size
         except Exception as error:  # noqa: BLE001 (as above, where it cannot be read)
-            return slot, [_failure(error)] * count
+            return slot, [_failure(error)] * size
 
     def _loss(self, slot: Slot, error: Exception) -> Failure:
         before, self._killed_for_memory = self._killed_for_memory, _killed_for_memory()
         return loss(slot, error, self._killed_for_memory > before)
 
     def close(self) -> None:
-        """Stop the actors and ray."""
+        """Stop the actors, and ray or the connection to its cluster."""
         self._ray.shutdown()
+
+
+def _slots(number: int) -> str:
+    return f"{number} slot{'' if number == 1 else 's'}"
+
+
+def _last_line(error: Exception) -> str:
+    """The exception's own line, under a traceback that travelled with it."""
+    return (str(error).strip() or type(error).__name__).splitlines()[-1].strip()
 
 
 @contextmanager
@@ -505,6 +812,8 @@ def _environment_for_ray(threads: int) -> Iterator[None]:
     variables = {
         "PYTHONPATH": path,  # the packages may have been found through the working directory alone
         "RAY_USAGE_STATS_ENABLED": "0",
+        # Ray listens to all interfaces where clusters are allowed, as by default on Linux; to loopback where not.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": os.environ.get("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0"),
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         # Ray's 15 gives a slot a thirtieth of its core while anything else runs there: minutes a step.
         "RAY_worker_niceness": os.environ.get("RAY_worker_niceness", "0"),

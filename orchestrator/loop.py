@@ -168,7 +168,8 @@ class Loop:
             free = (slot for slot in executor.slots if slot not in works and not self._slots.rests(slot))
             for slot, units in self.schedule.assign(() if self._ending else free):
                 submit(slot, [self._start(slot, unit) for unit in units])
-            if works:
+            # Without slots there may be work left: the executor waits for some, or says that none will come.
+            if works or not (executor.slots or self._ending or self.schedule.finished):
                 for slot, results in executor.wait(_WAIT_SECONDS):
                     received(slot, results)
                 for slot, batch in list(works.items()):
@@ -178,7 +179,7 @@ class Loop:
                         received(slot, [_hung(slot, silence)] * len(batch))
             elif self._ending or not self._rest():
                 break
-            self._progress.tick(self.schedule, len(executor.slots))
+            self._progress.tick(self.schedule, max(1, len(executor.slots)))
         self.overhead.end()
 
     def _patience(self, batch: list[_Work]) -> float:
@@ -293,9 +294,9 @@ class Loop:
             self._go_on(work, result)
             return True
         elif result.diverged is not None:
-            self._record_divergence(unit, job, result)
+            self._record_divergence(slot, unit, job, result)
         elif result.finished:
-            self._commit(unit, job, result)
+            self._commit(slot, unit, job, result)
             self._costs.observe(unit, job, result.state["wall_seconds"], result.device, slot)
             self._end(unit, "done")
         else:
@@ -324,14 +325,14 @@ class Loop:
         self._write(REFERENCES, unit, [outcome.row])
         self._remove_checkpoints(unit, keep=outcome.step)
 
-    def _commit(self, unit: Unit, job: Job, outcome: Outcome) -> None:
+    def _commit(self, slot: Slot, unit: Unit, job: Job, outcome: Outcome) -> None:
         """Write a trained network; its row of `states` comes last and makes the rest count."""
         directory, key = self._directory, {"run_id": unit.run_id, "level": unit.level}
         self._write(WEIGHTS, unit, weights_rows(unit.run_id, unit.level, outcome.weights))
         self._write(STEPS, unit, _steps_rows(key, outcome.steps_rows))
         self._wall_seconds[unit.run_id] += outcome.state["wall_seconds"]
         if unit.level == job.last_level:
-            self._write_run(unit, job, "done", None, outcome.device)
+            self._write_run(unit, job, "done", None, _where(slot, outcome))
         if not isinstance(job, TicketRun):
             directory.write_checkpoint(unit.run_id, unit.level, outcome.step, outcome.checkpoint)
         self._write(STATES, unit, [key | outcome.state])
@@ -349,9 +350,9 @@ class Loop:
             if (checkpoint.level, checkpoint.step) != (unit.level, keep):
                 self._directory.remove_checkpoint(checkpoint)
 
-    def _record_divergence(self, unit: Unit, job: Job, outcome: Outcome) -> None:
+    def _record_divergence(self, slot: Slot, unit: Unit, job: Job, outcome: Outcome) -> None:
         self._wall_seconds[unit.run_id] += outcome.wall_seconds
-        self._write_run(unit, job, "diverged", outcome.diverged, outcome.device)
+        self._write_run(unit, job, "diverged", outcome.diverged, _where(slot, outcome))
         self._remove_checkpoints(unit, keep=None)
         self._progress.note(f"{unit.run_id} diverged: {outcome.diverged}")
         self._end(unit, "diverged")
@@ -407,14 +408,14 @@ class Loop:
         path = self._directory.part(table, unit.run_id, unit.level)
         self._directory.write_rows(table, path, rows, self._plan.sweep)
 
-    def _write_run(self, unit: Unit, job: Job, outcome: str, reason: str | None, device: str | None) -> None:
+    def _write_run(self, unit: Unit, job: Job, outcome: str, reason: str | None, where: dict) -> None:
         row = run_fields(job, self._plan.sweep) | {
             "outcome": outcome,
             "outcome_reason": reason,
             "batch": self._members.get(unit.run_id, 1),
             "numerics_version": NUMERICS_VERSION,
             "code_version": code_version(),
-            "device": device,
+            **where,
             "wall_seconds": self._wall_seconds[unit.run_id],
             "finished_at": datetime.now(UTC),
         }
@@ -428,7 +429,16 @@ class Loop:
         for run_id in unclosed["run_id"]:
             if (job := self._plan.jobs.get(run_id)) is None:
                 continue  # not asked for in this start
-            self._write_run(Unit(run_id, job.last_level), job, "done", None, None)
+            self._write_run(Unit(run_id, job.last_level), job, "done", None, {})
+
+
+def _where(slot: Slot, outcome: Outcome) -> dict:
+    """Where an outcome comes from, as columns of `runs`."""
+    return {
+        "device": outcome.device,
+        "device_memory_bytes": outcome.device_memory_bytes,
+        "host": slot.host,
+    }
 
 
 def _hung(slot: Slot, silence: float) -> Failure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import subprocess
 from functools import lru_cache
@@ -9,7 +10,9 @@ from importlib import metadata
 from pathlib import Path
 
 _REPOSITORY = Path(__file__).resolve().parent.parent
-_PACKAGES = ("jax", "numpy", "netket", "polars", "pyarrow", "ray")
+# What trains: other versions may give other numbers.
+_NUMERICAL_PACKAGES = ("flax", "jax", "jaxlib", "netket", "numba", "numpy", "ray", "scipy")
+_PACKAGES = (*_NUMERICAL_PACKAGES, "polars", "pyarrow")
 
 
 @lru_cache(maxsize=1)
@@ -38,10 +41,38 @@ def _git(*arguments: str) -> str | None:
 
 def environment() -> dict:
     """Python, platform and the versions of the packages that decide numbers; nothing is imported."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": _versions(_PACKAGES),
+    }
+
+
+def what_decides_numbers() -> dict[str, str]:
+    """What must be equal on all machines that train for one study, by name; nothing is imported.
+
+    The training's source files count as they are and not by their commit: a commit says nothing of
+    changes, and not every machine has git.
+    """
+    python = ".".join(platform.python_version_tuple()[:2])
+    return {"the code in nqs/": _source_hash(), "Python": python, **_versions(_NUMERICAL_PACKAGES)}
+
+
+def _source_hash() -> str:
+    """Hash of the training's source files, with their names."""
+    digest = hashlib.sha256()
+    for path in sorted((_REPOSITORY / "nqs").rglob("*.py")):
+        contents = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest.update(f"{path.relative_to(_REPOSITORY).as_posix()} {contents}\n".encode())
+    return digest.hexdigest()[:12]
+
+
+def _versions(packages: tuple[str, ...]) -> dict[str, str]:
+    """Installed versions; a package that is not installed is left out."""
     versions = {}
-    for name in _PACKAGES:
+    for name in packages:
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return {"python": platform.python_version(), "platform": platform.platform(), "packages": versions}
+    return versions

@@ -105,6 +105,8 @@ RUNS = Table(
         Column("numerics_version", _INT, "raised when results change; older runs are stale"),
         Column("code_version", _TEXT, "commit or package version that trained it"),
         Column("device", _TEXT, "jax platform and device kind"),
+        Column("device_memory_bytes", _COUNT, "memory that jax could use there; null where it does not say"),
+        Column("host", _TEXT, "name of the machine; as device, where the run ended"),
         Column("wall_seconds", _NUMBER, "time spent training and measuring"),
         Column("finished_at", _TIME, "end of the run"),
     ),

@@ -22,7 +22,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 VARIANTS = ("init_imp", "rand_imp", "init_rand")
 
 # Columns in which a resumed study may differ from an undisturbed one.
-TIMES = {"wall_seconds", "finished_at", "device", "code_version", "seconds", "peak_memory_bytes"}
+TIMES = {"wall_seconds", "finished_at", "code_version", "seconds", "peak_memory_bytes"}
+TIMES |= {"device", "device_memory_bytes", "host"}
 
 SWEEP_FILE = """
 from nqs.config import FeedForward, Training, TransverseFieldIsing

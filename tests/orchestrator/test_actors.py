@@ -1,6 +1,8 @@
 """Slots: their own cores or GPU, their own cache; and ray gives them their tasks from any directory."""
 
+import json
 import os
+import subprocess
 import sys
 from contextlib import contextmanager
 
@@ -9,10 +11,19 @@ import pytest
 from nqs.config import ReferenceJob, TransverseFieldIsing
 from nqs.tasks import ReferenceTask
 from orchestrator import actors
-from orchestrator.actors import Engine, Failure, RayExecutor, Slot, Worker, cpu_slots, slot_environment
+from orchestrator.actors import (
+    Engine,
+    ExecutorError,
+    Failure,
+    RayExecutor,
+    Slot,
+    Worker,
+    cpu_slots,
+    slot_environment,
+)
 from orchestrator.store import read_study
 from tests.orchestrator.fake_engine import FakeEngine
-from tests.orchestrator.studies import assert_same_tables, run_study, small_plan
+from tests.orchestrator.studies import REPOSITORY, assert_same_tables, run_study, small_plan
 
 ANY_TASK = ReferenceTask(ReferenceJob(hamiltonian=TransverseFieldIsing(side=2, field=1.0)))
 
@@ -41,6 +52,7 @@ def probe(task, seconds) -> dict:
         "JAX_PLATFORMS",
         "CUDA_VISIBLE_DEVICES",
         "JAX_COMPILATION_CACHE_DIR",
+        "XLA_CLIENT_MEM_FRACTION",
     )
     return {
         "niceness": os.nice(0),
@@ -68,6 +80,46 @@ def test_cpu_slots_share_no_core_no_cache_and_start_before_jax_is_imported():
         assert result["environment"]["OMP_NUM_THREADS"] == "1"
         assert result["environment"]["JAX_PLATFORMS"] == "cpu"
         assert "--xla_cpu_multi_thread_eigen=false" in result["environment"]["XLA_FLAGS"]
+
+
+def test_slots_that_share_a_gpu_share_its_memory_and_say_once_that_jax_has_only_the_cpu():
+    said = []
+    engine = PROBE._replace(devices=lambda: ["cpu:cpu"])
+    with ray_executor(gpus=1, slots_per_gpu=2, engine=engine, say=said.append) as executor:
+        assert [slot.name for slot in executor.slots] == ["gpu 0.0", "gpu 0.1"]
+        for slot in executor.slots:
+            executor.submit(slot, [ANY_TASK], 1.0)
+        found = results_of(executor, 2)
+        with pytest.raises(
+            ExecutorError, match="slot gpu 0.0 sees 2 GPUs .gpu:A, gpu:B. where ray gave it one"
+        ):
+            executor._check_devices(executor.slots[0], ["gpu:A", "gpu:B"])
+    environments = [result["environment"] for result in found.values()]
+    assert [environment["CUDA_VISIBLE_DEVICES"] for environment in environments] == ["0", "0"]
+    assert [environment["XLA_CLIENT_MEM_FRACTION"] for environment in environments] == ["0.4500"] * 2
+    (sentence,) = said
+    assert sentence.startswith("GPU slots train on the CPU: jax finds no GPU there")
+
+
+LISTENING = """
+import json, os, psutil
+from orchestrator.actors import RayExecutor
+executor = RayExecutor(gpus=0)
+processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
+sockets = [each for process in processes for each in process.net_connections("inet")]
+executor.close()
+print(json.dumps([each.laddr.ip for each in sockets if each.status == "LISTEN"]))
+"""
+
+
+def test_nothing_of_a_local_study_listens_to_other_machines():
+    """In a process of its own: ray decides this when it is imported."""
+    done = subprocess.run(
+        [sys.executable, "-c", LISTENING], check=True, capture_output=True, text=True, cwd=REPOSITORY
+    )
+    addresses = json.loads(done.stdout.splitlines()[-1])
+    assert len(addresses) >= 5
+    assert {address.removeprefix("::ffff:") for address in addresses} == {"127.0.0.1"}
 
 
 def test_gpu_slots_see_one_gpu_each():

@@ -291,7 +291,7 @@ def test_help_has_every_flag_in_its_group_and_examples():
     flags = {word.strip(",[]()") for word in out.split() if word.strip("[(").startswith("--")}
     expected = (
         "--help --profile --out --plan --status --explain --json --watch --export --only --limit --retry-failed "
-        "--fail-fast --executor --gpus --cpus-per-slot --batch"
+        "--fail-fast --executor --gpus --cpus-per-slot --batch --slots-per-gpu --address"
     )
     assert code == 0
     assert {flag for flag in flags if flag.strip("-")} >= set(expected.split())
