@@ -35,8 +35,8 @@ MISSING: tuple[State, ...] = ("ready", "running", "waiting")
 NEARLY_AS_LONG = 0.7
 # A batch that is in training goes back for a waiting one whose chain is longer by this part and this time; a
 # switch costs a checkpoint and at most a compilation.
-LONGER_BY = 0.02
-LONGER_BY_SECONDS = 600.0
+LONGER_BY = 0.1
+LONGER_BY_SECONDS = 1800.0
 
 
 def units_of(run_id: str, job: Job) -> list[Unit]:
