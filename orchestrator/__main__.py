@@ -251,7 +251,9 @@ def _run(options: argparse.Namespace, plan: Plan, directory: RunDirectory, engin
             def compose(memory_bytes: int | None) -> list[Batch]:
                 batches = batches_of(plan, options.batch, memory_bytes, slots, kept)
                 directory.write_batches(batches)
-                if kept and (sentence := kept_sentence(kept, batches_of(plan, options.batch, memory_bytes, slots))):
+                if kept and (
+                    sentence := kept_sentence(kept, batches_of(plan, options.batch, memory_bytes, slots))
+                ):
                     progress.note(sentence)
                 return batches
 

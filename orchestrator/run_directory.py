@@ -30,7 +30,16 @@ from orchestrator.tables import TABLES, TABLES_VERSION, Table
 # A reader that asks whether the lock is held holds it itself for an instant.
 _LOCK_PATIENCE_SECONDS = 1.0
 
-_OWN_ENTRIES = {"sweep.json", "batches.json", "tables", "checkpoints", "logs", ".staging", ".lock", ".lock.json"}
+_OWN_ENTRIES = {
+    "sweep.json",
+    "batches.json",
+    "tables",
+    "checkpoints",
+    "logs",
+    ".staging",
+    ".lock",
+    ".lock.json",
+}
 
 
 class StudyError(ValueError):

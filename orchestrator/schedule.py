@@ -168,7 +168,9 @@ class Schedule:
 
     def _chain(self, batch: int) -> float:
         """Estimated time from a queued batch's start to the end of the longest chain through it."""
-        made = (share * self.seconds[unit] for unit in self._batches[batch] if (share := self._made.get(unit)))
+        made = (
+            share * self.seconds[unit] for unit in self._batches[batch] if (share := self._made.get(unit))
+        )
         return self._chains[batch] - sum(made)
 
     # --- decisions
@@ -327,7 +329,11 @@ class Schedule:
     def copy(self) -> Schedule:
         """A schedule that can be played through without touching this one; its estimates stay as they are."""
         other = copy.copy(self)
-        other._states, other._cause, other._counts = dict(self._states), dict(self._cause), self._counts.copy()
+        other._states, other._cause, other._counts = (
+            dict(self._states),
+            dict(self._cause),
+            self._counts.copy(),
+        )
         other._heap, other._queued = list(self._heap), set(self._queued)
         other._heaps = defaultdict(list, {program: list(heap) for program, heap in self._heaps.items()})
         other._compiled = defaultdict(set, {slot: set(known) for slot, known in self._compiled.items()})
