@@ -15,8 +15,8 @@ with a fixed seed:
 
     stragglers   each unit takes a lognormal factor, of standard deviation STRAGGLING in the logarithm
     wrong rates  every shape takes a lognormal factor that the model does not know and has to learn, WRONG_RATES
-    failures     a slot is lost every HOURS_TO_A_LOSS of its work: the stretch is lost, the unit is tried again,
-                 and the slot is away for RESTART_SECONDS and has nothing compiled
+    failures     a slot is lost every HOURS_TO_A_LOSS of its work: STRETCH_SECONDS are lost, the unit is tried
+                 again, and the slot is away for RESTART_SECONDS and has nothing compiled
 
 A slot pays COMPILE_SECONDS for each program that is new to it, in all rows. The bound is the larger of the longest
 chain and all work over all slots, of the times that the units really took; compilations and losses are not in
@@ -156,6 +156,10 @@ class Simulation:
             elif generator.random() < self.failures * share * sum(self.true_seconds[unit] for unit in units):
                 self.counts["losses"] += 1
                 compiled[slot].clear()
+                # The loop's last checkpoint is no older.
+                whole = sum(self.true_seconds[unit] for unit in units)
+                kept = max(0.0, share - STRETCH_SECONDS / whole)
+                left.update((unit, left[unit] - kept) for unit in units)
                 heapq.heappush(events, (now + RESTART_SECONDS, -number, slot, (), 0.0))
                 with self._driving():
                     for unit in units:

@@ -140,12 +140,12 @@ def test_a_free_slot_takes_the_level_after_its_own_and_no_slot_stays_idle():
     schedule = Schedule(plan, one_second)
     assert schedule.assign("ab") == [("a", (Unit(one, 0),)), ("b", (Unit(other, 0),))]
     had = []
-    for _ in range(3):
+    for free in ("ba", "ab", "ba"):
         for unit, state in schedule.states.items():
             if state == "running":
                 schedule.complete(unit)
         # Whichever slot is named first.
-        had.append({slot: units[0].run_id for slot, units in schedule.assign("ba")})
+        had.append({slot: units[0].run_id for slot, units in schedule.assign(free)})
     assert had[0].keys() == {"a", "b"}
     assert had[1:] == [had[0]] * 2
 
