@@ -1,6 +1,6 @@
 """The scheduler in simulated time: the real decisions, against costs that were recorded.
 
-    python -m benchmarks.schedule                  everything, under two minutes
+    python -m benchmarks.schedule                  everything, about four minutes of one core
     python -m benchmarks.schedule --only tickets   rows whose name has the word
 
 A slot's time passes in a discrete-event simulation; what it does next is decided by the `Schedule` and the
