@@ -200,7 +200,8 @@ class RunDirectory:
             return []
         try:
             batches = json.loads(self.batches_json.read_text(encoding="utf-8"))["batches"]
-            if not all(isinstance(run_id, str) for batch in batches for run_id in batch):
+            run_ids = [run_id for batch in batches for run_id in batch]
+            if not all(isinstance(each, str) for each in run_ids) or len({*run_ids}) < len(run_ids):
                 raise ValueError
         except (OSError, ValueError, KeyError, TypeError):
             raise StudyError(

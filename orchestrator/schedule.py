@@ -34,9 +34,9 @@ MISSING: tuple[State, ...] = ("ready", "running", "waiting")
 # of the longest.
 NEARLY_AS_LONG = 0.7
 # A batch that is in training goes back for a waiting one whose chain is longer by this part and this time; a
-# switch costs a checkpoint and at most a compilation.
-LONGER_BY = 0.02
-LONGER_BY_SECONDS = 600.0
+# switch costs reading a checkpoint and at most a compilation.
+LONGER_BY = 0.1
+LONGER_BY_SECONDS = 1800.0
 
 
 def units_of(run_id: str, job: Job) -> list[Unit]:
@@ -130,7 +130,7 @@ class Schedule:
     # --- batches and what they cost
 
     def regroup(self, batches: Iterable[Sequence[str]]) -> None:
-        """Train other runs together from now on; what is running stays as it is."""
+        """Train other runs together from now on, after `batches.halved`, say; what is running stays as it is."""
         self._batches = _batches_of_units(self.jobs, batches)
         self._batch_of = {unit: index for index, batch in enumerate(self._batches) for unit in batch}
         waits = {index: self._waited_for(batch) for index, batch in enumerate(self._batches)}
