@@ -10,6 +10,7 @@ import hashlib
 import math
 import re
 from functools import lru_cache
+from importlib.util import find_spec
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -684,6 +685,13 @@ class ReferenceJob(Config):
     def bond_dimension(self, level: int) -> int | None:
         """The bond dimension of a level; None where there is none."""
         return BOND_DIMENSIONS[level] if self.method == "dmrg" else None
+
+    @property
+    def missing_package(self) -> str | None:
+        """The sentence on an optional package that the energy needs and that is not installed."""
+        if self.method == "dmrg" and find_spec("tenpy") is None:
+            return "DMRG needs physics-tenpy, an optional extra: pip install 'pruned-nqs[references]'"
+        return None
 
 
 Run = Annotated[DenseRun | TrajectoryRun | TicketRun, Field(discriminator="kind")]

@@ -10,12 +10,15 @@ series equals an undisturbed one bit for bit; making the environments afresh cos
 
 from __future__ import annotations
 
+import logging
 import math
 import platform
 import resource
 import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
-from importlib.util import find_spec
 from io import BytesIO
 from itertools import pairwise
 from typing import NamedTuple
@@ -305,29 +308,34 @@ class Progress(NamedTuple):
 
 
 def advance(task: ReferenceTask, seconds: float) -> ReferenceOutcome:
-    """Sweep at the bond dimension of a task's level until it has converged, or this time is over.
-
-    Raises:
-        ImportError: physics-tenpy is missing; the sentence names the extra.
-    """
-    _require_tenpy()
+    """Sweep at the bond dimension of a task's level until it has converged, or this time is over."""
     job, started = task.job, time.perf_counter()
-    model = model_of(job.hamiltonian)
     bond_dimension = job.bond_dimension(task.level)
     progress, afresh = _resume(task)
-    while not progress.converged:
-        progress = _next(model, progress, bond_dimension, afresh)
-        if time.perf_counter() - started > seconds:
-            break
+    with _tenpy_silent():
+        model = model_of(job.hamiltonian)
+        while not progress.converged:
+            progress = _next(model, progress, bond_dimension, afresh)
+            if time.perf_counter() - started > seconds:
+                break
+        row = _row(job, bond_dimension, progress) if progress.converged else None
     numbers = progress._asdict() | {"level": task.level, "afresh": afresh}
     checkpoint = to_bytes(numbers.pop("state"), **numbers)
-    row = _row(job, bond_dimension, progress) if progress.converged else None
     return ReferenceOutcome(progress.sweeps, progress.energy, checkpoint=checkpoint, row=row)
 
 
-def _require_tenpy() -> None:
-    if find_spec("tenpy") is None:
-        raise ImportError("DMRG needs physics-tenpy, an optional extra: pip install 'pruned-nqs[references]'")
+@contextmanager
+def _tenpy_silent() -> Iterator[None]:
+    """Without what tenpy says of every sweep: a coming argument, and norms that it mends by itself."""
+    logger = logging.getLogger("tenpy")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=UserWarning, module="tenpy")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _resume(task: ReferenceTask) -> tuple[Progress, bool]:

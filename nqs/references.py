@@ -6,7 +6,13 @@ from nqs.tasks import ReferenceOutcome, ReferenceTask
 
 
 def advance_reference(task: ReferenceTask, seconds: float) -> ReferenceOutcome:
-    """Carry a reference energy on for about this long; an exact one is computed whole."""
+    """Carry a reference energy on for about this long; an exact one is computed whole.
+
+    Raises:
+        ImportError: an optional package is missing.
+    """
+    if missing := task.job.missing_package:
+        raise ImportError(missing)
     if task.job.method == "dmrg":
         from nqs import dmrg
 

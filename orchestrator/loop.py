@@ -21,7 +21,7 @@ from nqs.config import DenseRun, ReferenceJob, TicketRun
 from nqs.identity import NUMERICS_VERSION
 from nqs.tasks import Outcome, ReferenceOutcome, ReferenceTask, Task
 from orchestrator.actors import Failure, OwnCode, Results, Slot, Tasks
-from orchestrator.batches import Batch
+from orchestrator.batches import Batch, halved
 from orchestrator.costs import CostModel
 from orchestrator.overhead import Overhead
 from orchestrator.plan import Job, Plan
@@ -108,13 +108,14 @@ class Loop:
         hung_after_seconds: float = HUNG_AFTER_SECONDS,
     ):
         self._plan, self._directory, self._costs, self._progress = plan, directory, costs, progress
+        self._batches = list(batches)
+        self._count_members()
         self._stopped, self._stretch_seconds = stopped, stretch_seconds
         since = start_after(study.attempts, since)
         self._since, self._began = since, time.monotonic()
         self.schedule = schedule_of(
             plan, study.runs, study.states, study.references, study.attempts, costs.seconds, since, batches
         )
-        self._members = {run_id: len(batch) for batch in batches for run_id in batch}
         self._hung_after_seconds = hung_after_seconds
         # Slots too, so that a broken one does not take and lose one unit after another.
         self._units, self._slots = Retries(first_wait_seconds), Retries(first_wait_seconds)
@@ -126,6 +127,10 @@ class Loop:
         for run_id, seconds in study.states.select("run_id", "wall_seconds").iter_rows():
             self._wall_seconds[run_id] += seconds or 0.0
         self._close_shortened_trajectories(study)
+
+    def _count_members(self) -> None:
+        self._members = {run_id: len(batch) for batch in self._batches for run_id in batch}
+        self._costs.members |= self._members
 
     def run(self, executor: Executor) -> None:
         """Run until nothing is left that can run, or until stopped."""
@@ -144,15 +149,19 @@ class Loop:
         def received(slot: Slot, results: Results) -> None:
             self.overhead.idle(slot)
             # Who is trained, diverged or failed leaves the batch; the others go on.
-            if left := self._received_batch(slot, works.pop(slot), results):
+            left = self._received_batch(slot, works.pop(slot), results)
+            if left and self._yields(left, len(executor.slots)):
+                for work in left:
+                    self._put_back(work.unit)
+            elif left:
                 submit(slot, left)
 
         self.overhead.begin(executor.slots)
         while not self._stopped():
             self._end_rests()
-            for slot in executor.slots:
-                if slot not in works and not self._slots.rests(slot) and (units := self.schedule.take()):
-                    submit(slot, [self._start(slot, unit) for unit in units])
+            free = [slot for slot in executor.slots if slot not in works and not self._slots.rests(slot)]
+            for slot, units in self.schedule.assign(free):
+                submit(slot, [self._start(slot, unit) for unit in units])
             if works:
                 for slot, results in executor.wait(_WAIT_SECONDS):
                     received(slot, results)
@@ -163,7 +172,7 @@ class Loop:
                         received(slot, [_hung(slot, silence)] * len(batch))
             elif not self._rest():
                 break
-            self._progress.tick(self.schedule, self._costs, len(executor.slots))
+            self._progress.tick(self.schedule, len(executor.slots))
         self.overhead.end()
 
     def _patience(self, batch: list[_Work]) -> float:
@@ -247,20 +256,21 @@ class Loop:
             pairs = zip(batch, results, strict=True)
             return [work for work, result in pairs if self._received(slot, work, result)]
 
-    def _halve(self, slot: Slot, batch: list[_Work], failures: Sequence[Failure]) -> None:
+    def _halve(self, slot: Slot, works: list[_Work], failures: Sequence[Failure]) -> None:
         """Go on with two batches in place of one that does not fit, each member from its last checkpoint."""
-        units = [work.unit for work in batch]
-        self.schedule.split(units)
-        half = len(units) // 2
-        for half_units in (units[:half], units[half:]):
-            self._members.update({unit.run_id: len(half_units) for unit in half_units})
+        (batch,) = [batch for batch in self._batches if works[0].unit.run_id in batch]
+        self._batches = halved(self._batches, batch)
+        # Before anything of them is trained in the new company.
+        self._directory.write_batches(self._batches)
+        self._count_members()
+        self.schedule.regroup(self._batches)
         self._progress.note(
-            f"{len(units)} runs together do not fit into the memory of {slot.name} and go on in two batches, "
-            f"{units[0].run_id} with them: {failures[0].message}"
+            f"{len(works)} runs together do not fit into the memory of {slot.name}, so {batch[0]} and its batch go "
+            f"on in two halves: {failures[0].message}"
         )
-        for unit, failure in zip(units, failures, strict=True):
-            self._record_attempt(slot, unit, failure, given_up=False)
-            self._end(unit, "ready")
+        for work, failure in zip(works, failures, strict=True):
+            self._record_attempt(slot, work.unit, failure, given_up=False)
+            self._end(work.unit, "ready")
 
     def _received(self, slot: Slot, work: _Work, result: Outcome | ReferenceOutcome | Failure) -> bool:
         """Record a member's result; whether the slot goes on with the same unit."""
@@ -281,12 +291,21 @@ class Loop:
             self._record_divergence(unit, job, result)
         elif result.finished:
             self._commit(unit, job, result)
-            self._costs.observe(unit, job, result.state["wall_seconds"])
+            self._costs.observe(unit, job, result.state["wall_seconds"], result.device, slot)
             self._end(unit, "done")
         else:
             self._go_on(work, result)
             return True
         return False
+
+    def _yields(self, works: list[_Work], slots: int) -> bool:
+        """Whether the slot puts its batch back in favour of one that waits; its checkpoints are written."""
+        shares = [self._progress.share_done(work.unit) for work in works]
+        return self.schedule.yields([work.unit for work in works], sum(shares) / len(shares), slots)
+
+    def _put_back(self, unit: Unit) -> None:
+        self.schedule.release(unit, self._progress.share_done(unit))
+        self._progress.ended(unit)
 
     def _go_on(self, work: _Work, result: Outcome | ReferenceOutcome) -> None:
         self._save_checkpoint(work.unit, result)

@@ -7,7 +7,7 @@ CRITICAL = 3.04438
 FIELDS_OF_PHASE_DIAGRAM = [0.5, 1, 1.5, 2, 2.4, 2.7, 3.4, 3.8, 4.5, 5.2, 6]
 # Bond dimensions at which the discarded weight is below what the error asks for, by side at the critical field
 # and by field at 10 × 10: away from it the states are nearly products.
-CRITICAL_BONDS = {3: 32, 4: 96, 5: 128, 6: 256, 7: 256, 8: 384, 9: 384, 10: 512}
+CRITICAL_BONDS = {3: 32, 4: 96, 5: 192, 6: 192, 7: 256, 8: 256, 9: 384, 10: 384}
 FIELD_BONDS = {0.1: 96, 1: 96, 2: 192, 4: 192, 5: 96, 6: 96}
 
 

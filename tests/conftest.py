@@ -1,8 +1,12 @@
-"""What every test needs: float64 before jax makes its first array, and one CPU device."""
+"""What every test needs: float64 before jax makes its first array, one CPU device, and a core a worker."""
 
 import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # As slots do it: threads of several processes would fight for the cores.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
 
 import jax
 import pytest

@@ -108,7 +108,7 @@ def test_the_snake_visits_every_site_and_steps_to_a_neighbour():
 
 
 def test_a_missing_tenpy_is_a_sentence_that_names_the_extra(monkeypatch):
-    monkeypatch.setattr(dmrg, "find_spec", lambda name: None)
+    monkeypatch.setattr("nqs.config.find_spec", lambda name: None)
     job = ReferenceJob(hamiltonian=TransverseFieldIsing(side=3, field=1.0), method="dmrg")
     with pytest.raises(ImportError, match=r"pip install 'pruned-nqs\[references\]'"):
         advance_reference(ReferenceTask(job), 1.0)

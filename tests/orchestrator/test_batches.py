@@ -15,7 +15,6 @@ from nqs.tasks import ReferenceTask
 from orchestrator.__main__ import main
 from orchestrator.actors import Failure, InlineExecutor, RayExecutor, Slot, Worker
 from orchestrator.batches import MEMORY_FRACTION, MOST_MEMBERS, batches_of
-from orchestrator.costs import CostModel
 from orchestrator.plan import Tickets
 from orchestrator.progress import Progress
 from orchestrator.run_directory import RunDirectory
@@ -225,7 +224,7 @@ def test_a_rehearsed_batch_takes_the_sum_of_its_members():
     # 3 × (1 dense + 3 levels + 2 tickets) and a reference, one after another whatever the batches.
     assert max(each.end for each in played) == sum(each.seconds for each in played) == 19
     # 3 × (1 dense + 3 levels) in series.
-    assert schedule.longest_chain(dict.fromkeys(schedule.missing, 1.0)) == 12
+    assert schedule.seconds_left(slots=100) == 12
 
 
 # --- the loop
@@ -423,6 +422,6 @@ def test_a_batch_is_one_line_that_says_how_many_there_are():
     for unit in units:
         progress.started(Slot(0), unit, plan.jobs[unit.run_id])
     progress.ended(units[0])
-    progress.tick(schedule, CostModel(plan.measurement), 1)
+    progress.tick(schedule, 1)
     (line,) = text.getvalue().splitlines()
     assert line.endswith("2×2 TFIM h=3 dense #1 and 1 more level 0/0 step 0/8")

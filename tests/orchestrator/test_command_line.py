@@ -431,3 +431,21 @@ def test_an_export_that_cannot_be_made_is_one_sentence_and_a_killed_one_can_be_r
     assert main([*arguments, str(target)]) == 0
     assert not (target / ".runs.parquet.partial").exists()
     assert read_study(target).states.height == read_study(copy).states.height
+
+
+def test_dmrg_without_its_package_is_refused_before_anything_starts(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("nqs.config.find_spec", lambda name: None)
+    file = tmp_path / "energies.py"
+    file.write_text(
+        "from nqs.config import TransverseFieldIsing\n"
+        "from orchestrator.plan import References, ReferenceScale\n"
+        "sweep = References(name='energies', hamiltonians=[TransverseFieldIsing(side=6, field=0.7)],\n"
+        "    bond_dimension=32, profiles={'paper': ReferenceScale()})\n"
+    )
+    assert main([str(file), "--out", str(tmp_path / "run"), *INLINE], engine=FakeEngine().engine()) == 2
+    error = capsys.readouterr().err
+    assert (
+        error
+        == f"{file}: DMRG needs physics-tenpy, an optional extra: pip install 'pruned-nqs[references]'\n"
+    )
+    assert not (tmp_path / "run" / "sweep.json").exists()
