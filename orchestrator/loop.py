@@ -257,20 +257,20 @@ class Loop:
             pairs = zip(batch, results, strict=True)
             return [work for work, result in pairs if self._received(slot, work, result)]
 
-    def _halve(self, slot: Slot, batch: list[_Work], failures: Sequence[Failure]) -> None:
+    def _halve(self, slot: Slot, works: list[_Work], failures: Sequence[Failure]) -> None:
         """Go on with two batches in place of one that does not fit, each member from its last checkpoint."""
-        units = [work.unit for work in batch]
-        (recorded,) = (each for each in self._batches if units[0].run_id in each)
-        self._train_together(halved(self._batches, recorded))
+        (batch,) = [batch for batch in self._batches if works[0].unit.run_id in batch]
+        self._train_together(halved(self._batches, batch))
+        # Before anything of them is trained in the new company.
         self._directory.write_batches(self._batches)
         self.schedule.regroup(self._batches)
         self._progress.note(
-            f"{len(units)} runs together do not fit into the memory of {slot.name} and go on in two batches, "
-            f"{units[0].run_id} with them: {failures[0].message}"
+            f"{len(works)} runs together do not fit into the memory of {slot.name}, so {batch[0]} and its batch go "
+            f"on in two halves: {failures[0].message}"
         )
-        for unit, failure in zip(units, failures, strict=True):
-            self._record_attempt(slot, unit, failure, given_up=False)
-            self._end(unit, "ready")
+        for work, failure in zip(works, failures, strict=True):
+            self._record_attempt(slot, work.unit, failure, given_up=False)
+            self._end(work.unit, "ready")
 
     def _received(self, slot: Slot, work: _Work, result: Outcome | ReferenceOutcome | Failure) -> bool:
         """Record a member's result; whether the slot goes on with the same unit."""
