@@ -89,6 +89,12 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         help="Write joined, documented Parquet tables of what is there, one file a table.",
     )
+    instead.add_argument(
+        "--compact",
+        action="store_true",
+        help="Merge the many small files of the run directory into few, which are read faster; a start does it "
+        "by itself where there are very many.",
+    )
     parser.add_argument("--json", action="store_true", help="With --status: as JSON, for programs.")
     parser.add_argument(
         "--executor",
@@ -144,6 +150,10 @@ def _do(options: argparse.Namespace, plan: Plan, out: Path, engine: Engine | Non
             return _show_plan(options, plan, out)
         if options.status:
             return _show_status(options, plan, out)
+        if options.compact:
+            if not exists:
+                raise StudyError(f"{out} has no results to compact yet")
+            return _compact(directory)
         if options.export:
             if not exists:
                 raise StudyError(f"{out} has no results to export yet")
@@ -222,6 +232,16 @@ def _export(options: argparse.Namespace, plan: Plan, out: Path) -> int:
         return _report_problems(study.problems)
     written = export_study(study, options.export)
     print(f"wrote {len(written)} files to {options.export}, described in {written[-1]}")
+    return DONE
+
+
+def _compact(directory: RunDirectory) -> int:
+    from orchestrator.compaction import compact
+
+    with directory.lock():
+        directory.prepare()
+        before, after = compact(directory, print)
+    print(f"{directory.path / 'tables'}: {after} files" + (f", before {before}" if after < before else ""))
     return DONE
 
 

@@ -30,6 +30,9 @@ from orchestrator.tables import TABLES, TABLES_VERSION, Table
 # A reader that asks whether the lock is held holds it itself for an instant.
 _LOCK_PATIENCE_SECONDS = 1.0
 
+# How the names of files start that hold the rows of many parts.
+COMPACTED = "compacted-"
+
 _OWN_ENTRIES = {"sweep.json", "tables", "checkpoints", "logs", ".staging", ".lock", ".lock.json"}
 
 
@@ -85,7 +88,18 @@ class RunDirectory:
 
     def part(self, table: Table, run_id: str, *numbers: int) -> Path:
         """The file of a table for a run, or for its level, or for its level and attempt."""
-        return self.table(table) / (".".join((run_id, *map(str, numbers))) + ".parquet")
+        return self.table(table) / self.part_name(run_id, *numbers)
+
+    @staticmethod
+    def part_name(run_id: str, *numbers: int) -> str:
+        return ".".join((run_id, *map(str, numbers))) + ".parquet"
+
+    def new_compacted(self, table: Table) -> Path:
+        """The next name for a compacted file; none is used twice while there are files of it."""
+        taken = [
+            int(path.stem.removeprefix(COMPACTED)) for path in self.table(table).glob(f"{COMPACTED}*.parquet")
+        ]
+        return self.table(table) / f"{COMPACTED}{max(taken, default=0) + 1:06}.parquet"
 
     def checkpoint(self, run_id: str, level: int, step: int) -> Path:
         return self.checkpoints / f"{run_id}.{level}.{step}.npz"
@@ -178,16 +192,21 @@ class RunDirectory:
 
     def write_rows(self, table: Table, path: Path, rows: list[dict], sweep: str) -> None:
         """Write rows of a table as one immutable Parquet file with its provenance in the footer."""
-        provenance = {
+        provenance = {"numerics_version": str(NUMERICS_VERSION), "sweep": sweep}
+        self.write_table(path, pa.Table.from_pylist(rows, schema=table.schema), provenance)
+
+    def write_table(
+        self, path: Path, columns: pa.Table, provenance: dict[str, str], row_group_size: int | None = None
+    ) -> None:
+        """Write one immutable Parquet file, zstd, with provenance and the present versions in its footer."""
+        written_by = {
             "tables_version": str(TABLES_VERSION),
-            "numerics_version": str(NUMERICS_VERSION),
             "code_version": code_version(),
-            "sweep": sweep,
             "created_at": datetime.now(UTC).isoformat(),
         }
-        columns = pa.Table.from_pylist(rows, schema=table.schema.with_metadata(provenance))
         buffer = BytesIO()
-        pq.write_table(columns, buffer, compression="zstd")
+        columns = columns.replace_schema_metadata(provenance | written_by)
+        pq.write_table(columns, buffer, compression="zstd", row_group_size=row_group_size)
         self._write(path, buffer.getbuffer())
 
     def write_checkpoint(self, run_id: str, level: int, step: int, contents: bytes) -> None:
@@ -211,6 +230,13 @@ class RunDirectory:
             raise StudyError(f"{path} cannot be written: {error.strerror}") from None
         finally:
             staged.unlink(missing_ok=True)
+
+    def remove(self, path: Path) -> None:
+        """Remove a file whose rows another one has."""
+        try:
+            path.unlink()
+        except OSError as error:
+            raise StudyError(f"{path} cannot be removed: {error.strerror}") from None
 
     # --- checkpoints
 
