@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -54,11 +54,18 @@ class Config(BaseModel):
             chosen[name] = value.identity() if isinstance(value, Config) else value
         return chosen
 
+    def model_copy(self, *, update=None, deep=False):
+        """A copy; what was computed of the original, such as its run id, is not the copy's."""
+        copied = super().model_copy(update=update, deep=deep)
+        for computed in copied.__dict__.keys() - type(self).model_fields.keys():
+            del copied.__dict__[computed]
+        return copied
+
 
 class HamiltonianConfig(Config):
     """What all Hamiltonians have: kind, side, sites, boundary, field (None where there is none), label."""
 
-    @property
+    @cached_property
     def parameters_json(self) -> str:
         """Canonical JSON of everything that fixes H: the key that reference energies join on."""
         return canonical_json({k: v for k, v in self.identity().items() if k != "kind"})
@@ -153,7 +160,7 @@ class PauliTerms(HamiltonianConfig):
         _check_terms(self.terms, self.sites)
         return self
 
-    @property
+    @cached_property
     def parameters_json(self) -> str:
         """Canonical JSON of the name and a digest of the terms."""
         digest = hashlib.sha256(canonical_json(self.identity()).encode()).hexdigest()[:16]
@@ -446,7 +453,7 @@ class DenseRun(Config):
             )
         return self
 
-    @property
+    @cached_property
     def run_id(self) -> str:
         return run_id_of("d", self.identity())
 
@@ -472,7 +479,7 @@ class DenseRun(Config):
     def remaining(self, level: int) -> int:
         return self.initial_parameters
 
-    @property
+    @cached_property
     def initial_parameters(self) -> int:
         """Prunable weights n0."""
         return sum(self.prunable_sizes)
@@ -482,7 +489,7 @@ class DenseRun(Config):
         """Parameters that are never pruned."""
         return sum(math.prod(shape) for shape in self.network.other_layers(self.hamiltonian.sites).values())
 
-    @property
+    @cached_property
     def prunable_sizes(self) -> tuple[int, ...]:
         """Weights of each set that is pruned by itself: of each layer, or of all together."""
         sizes = tuple(math.prod(shape) for shape in self.network.layers(self.hamiltonian.sites).values())
@@ -515,7 +522,7 @@ class TrajectoryRun(Config):
     def identity(self) -> dict:
         return super().identity() | {"parent": self.parent.run_id}
 
-    @property
+    @cached_property
     def run_id(self) -> str:
         return run_id_of("t", self.identity())
 
@@ -551,7 +558,7 @@ class TrajectoryRun(Config):
         """Prunable weights left at a level; level 0 is the dense network."""
         return self._counts[level]
 
-    @property
+    @cached_property
     def _counts(self) -> tuple[int, ...]:
         return remaining_by_level(self.parent.prunable_sizes, self.pruning_ratio, self.levels)
 
@@ -596,11 +603,11 @@ class TicketRun(Config):
     def identity(self) -> dict:
         return super().identity() | {"parent": self.parent.run_id}
 
-    @property
+    @cached_property
     def run_id(self) -> str:
         return run_id_of("k", self.identity())
 
-    @property
+    @cached_property
     def dense(self) -> DenseRun:
         """The setting it is trained in; a transfer ticket's has its own Hamiltonian and was never trained."""
         dense = self.parent.dense
@@ -669,7 +676,7 @@ class ReferenceJob(Config):
             raise ValueError(f"levels is {self.levels}; a reference by {self.method!r} has 1")
         return self
 
-    @property
+    @cached_property
     def run_id(self) -> str:
         return run_id_of("e", self.identity())
 

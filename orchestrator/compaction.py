@@ -1,4 +1,4 @@
-"""Few files instead of many: the parts that levels wrote become files of about 64 MB.
+"""Few files instead of many: the parts that levels wrote become files of up to 64 MB.
 
 A merged file has its name before the files that it holds are removed, and readers drop rows that they meet
 twice. So a kill at any moment leaves a whole study, and the next compaction ends what was begun.
@@ -61,15 +61,17 @@ def _groups(directory: RunDirectory, table: Table) -> Iterator[list[Path]]:
     """Files to be merged with each other, in the order in which readers take them."""
     group, size = [], 0
     for path in files_of(directory, table):
-        bytes_of_file = path.stat().st_size
+        footer = _footer(path)
+        # Of the rows: most of a part is its footer.
+        bytes_of_rows = sum(footer.row_group(k).total_byte_size for k in range(footer.num_row_groups))
         # What is large already would only be written again and again.
-        if bytes_of_file > FILE_BYTES // 2 or not _is_known(table, path):
+        if bytes_of_rows > FILE_BYTES // 2 or not _is_known(table, footer):
             continue
-        if group and size + bytes_of_file > FILE_BYTES:
+        if group and size + bytes_of_rows > FILE_BYTES:
             yield group
             group, size = [], 0
         group.append(path)
-        size += bytes_of_file
+        size += bytes_of_rows
     if len(group) > 1:
         yield group
 
@@ -81,8 +83,9 @@ def _footer(path: Path) -> pq.FileMetaData:
         raise StudyError(damaged_sentence(path)) from None
 
 
-def _is_known(table: Table, path: Path) -> bool:
-    return set(_footer(path).schema.to_arrow_schema().names) <= set(table.names)
+def _is_known(table: Table, footer: pq.FileMetaData) -> bool:
+    """Whether no column would be lost."""
+    return set(footer.schema.to_arrow_schema().names) <= set(table.names)
 
 
 def _merge(directory: RunDirectory, table: Table, files: list[Path]) -> None:

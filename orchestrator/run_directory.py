@@ -131,10 +131,11 @@ class RunDirectory:
                     f"{self.path} has tables but no sweep.json; restore it or name another --out"
                 )
             return False
-        stored = self.read_plan()
-        if (stored.sweep, stored.profile) != (plan.sweep, plan.profile):
+        stored = self._read_sweep_json()
+        sweep, profile = stored["sweep"], stored["profile"]
+        if (sweep, profile) != (plan.sweep, plan.profile):
             raise StudyError(
-                f"{self.path} belongs to sweep {stored.sweep!r} at profile {stored.profile!r}, not to "
+                f"{self.path} belongs to sweep {sweep!r} at profile {profile!r}, not to "
                 f"{plan.sweep!r} at {plan.profile!r}; --out must name another directory"
             )
         return True
@@ -157,26 +158,41 @@ class RunDirectory:
         Raises:
             StudyError: it is missing, damaged or of a newer version.
         """
+        data = self._read_sweep_json()
+        try:
+            return Plan.from_data(data)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise self._damaged_sweep_json(error) from None
+
+    def _read_sweep_json(self) -> dict:
+        """The contents of sweep.json, whose runs are not looked at."""
         try:
             data = json.loads(self.sweep_json.read_text(encoding="utf-8"))
             version = int(data["tables_version"])
-            plan = Plan.from_data(data)
+            if missing := [name for name in ("sweep", "profile", "runs") if name not in data]:
+                raise KeyError(missing[0])
         except OSError as error:
             raise StudyError(f"{self.sweep_json} cannot be read: {error.strerror}") from None
         except KeyError as error:
             raise StudyError(f"{self.sweep_json} is damaged: {error.args[0]} is missing") from None
-        except (ValueError, TypeError, AttributeError) as error:
-            first_line = str(error).splitlines()[0]
-            raise StudyError(f"{self.sweep_json} is damaged: {first_line}") from None
+        except (ValueError, TypeError) as error:
+            raise self._damaged_sweep_json(error) from None
         if version > TABLES_VERSION:
             raise StudyError(
                 f"{self.sweep_json} has tables of version {version}; this program reads up to {TABLES_VERSION}"
             )
-        return plan
+        return data
+
+    def _damaged_sweep_json(self, error: Exception) -> StudyError:
+        return StudyError(f"{self.sweep_json} is damaged: {str(error).splitlines()[0]}")
 
     def write_plan(self, plan: Plan) -> None:
-        """Write sweep.json, where it does not say the same already."""
-        if self.sweep_json.exists() and self.read_plan() == plan:
+        """Write sweep.json, where it does not say the same already in the present version.
+
+        So a directory of an older version says that it is of the present one before a file of it is written.
+        """
+        planned = {"tables_version": TABLES_VERSION, **plan.as_data()}
+        if self.sweep_json.exists() and planned.items() <= self._read_sweep_json().items():
             return
         data = {
             "tables_version": TABLES_VERSION,
@@ -184,7 +200,7 @@ class RunDirectory:
             "code_version": code_version(),
             "created_at": datetime.now(UTC).isoformat(),
             "environment": environment(),
-            **plan.as_data(),
+            **planned,
         }
         self._write(self.sweep_json, json.dumps(data, indent=1).encode())
 
