@@ -240,15 +240,27 @@ def _compact(directory: RunDirectory) -> int:
 
     with directory.lock():
         directory.prepare()
+        directory.write_plan(directory.read_plan())
         before, after = compact(directory, print)
     print(f"{directory.path / 'tables'}: {after} files" + (f", before {before}" if after < before else ""))
     return DONE
+
+
+def _compact_many(directory: RunDirectory) -> None:
+    """Compact a directory that would take long to read otherwise."""
+    from orchestrator.compaction import MOST_PARTS, compact, most_parts
+
+    if most_parts(directory) > MOST_PARTS:
+        directory.prepare()
+        print(f"{directory.path} has very many small files; merging them first, which is done once")
+        compact(directory, print)
 
 
 def _run(options: argparse.Namespace, plan: Plan, directory: RunDirectory, engine: Engine | None) -> int:
     started = time.monotonic()
     slots, interrupted = _slots(options), False
     with directory.lock() as holder, _Signals() as signals:
+        _compact_many(directory)
         study, costs, schedule = _standing(plan, directory.path, holder.since)
         if study.problems:
             return _report_problems(study.problems)

@@ -20,17 +20,15 @@ from orchestrator.tables import TABLES, Table
 FILE_BYTES = 64 * 2**20
 # One network's weights are read without the others; a group is what is read for it.
 ROW_GROUP_BYTES = 2**20
-# A study of so many parts in one table is compacted by itself: a reader opens about 2000 a second.
+# A driver compacts a study of so many parts in one table by itself: a reader opens about 2000 a second.
 MOST_PARTS = 1000
 
 
-def is_due(directory: RunDirectory) -> bool:
-    """Whether some table has so many parts that reading it takes a noticeable time."""
-    return any(len(_parts(directory, table)) > MOST_PARTS for table in TABLES.values())
-
-
-def _parts(directory: RunDirectory, table: Table) -> list[Path]:
-    return [path for path in files_of(directory, table) if not is_compacted(path)]
+def most_parts(directory: RunDirectory) -> int:
+    """Parts of the table that has the most."""
+    return max(
+        sum(not is_compacted(path) for path in files_of(directory, table)) for table in TABLES.values()
+    )
 
 
 def compact(directory: RunDirectory, note: Callable[[str], None] = lambda text: None) -> tuple[int, int]:

@@ -20,11 +20,12 @@ from nqs.identity import NUMERICS_VERSION
 from nqs.tasks import Outcome, ReferenceOutcome, ReferenceTask, Task
 from orchestrator.actors import Failure, OwnCode, Results, Slot, Tasks
 from orchestrator.batches import Batch
+from orchestrator.compaction import MOST_PARTS, compact, most_parts
 from orchestrator.costs import CostModel
 from orchestrator.plan import Job, Plan
 from orchestrator.progress import Progress
 from orchestrator.provenance import code_version
-from orchestrator.run_directory import Checkpoint, RunDirectory, weights_rows
+from orchestrator.run_directory import Checkpoint, RunDirectory, StudyError, weights_rows
 from orchestrator.schedule import State, Unit, prerequisite
 from orchestrator.store import MOST_ATTEMPTS, Study, read_weights, schedule_of
 from orchestrator.tables import ATTEMPTS, REFERENCES, RUNS, STATES, STEPS, WEIGHTS, run_fields
@@ -98,6 +99,7 @@ class Loop:
         for run_id, seconds in study.states.select("run_id", "wall_seconds").iter_rows():
             self._wall_seconds[run_id] += seconds or 0.0
         self._close_shortened_trajectories(study)
+        self._parts = most_parts(directory)
 
     def run(self, executor: Executor) -> None:
         """Run until nothing is left that can run, or until stopped."""
@@ -120,6 +122,7 @@ class Loop:
                 # Who is trained, diverged or failed leaves the batch; the others go on.
                 if left := [work for work, result in members if self._received(slot, work, result)]:
                     submit(slot, left)
+            self._compact_many()
             self._progress.tick(self.schedule, self._costs, len(executor.slots))
 
     # --- what a unit starts from
@@ -215,7 +218,19 @@ class Loop:
         if not isinstance(job, TicketRun):
             directory.write_checkpoint(unit.run_id, unit.level, outcome.step, outcome.checkpoint)
         self._write(STATES, unit, [key | outcome.state])
+        self._parts += 1
         self._remove_checkpoints(unit, keep=None if isinstance(job, TicketRun) else outcome.step)
+
+    def _compact_many(self) -> None:
+        """Merge the parts once there are many, so that --status and the app stay fast while a study runs."""
+        if self._parts <= MOST_PARTS:
+            return
+        try:
+            compact(self._directory)
+        except StudyError as error:
+            # What is committed is there all the same; the next start refuses a damaged file.
+            self._progress.note(f"small files are not merged: {error}")
+        self._parts = 0
 
     def _save_checkpoint(self, unit: Unit, outcome: Outcome | ReferenceOutcome) -> None:
         self._directory.write_checkpoint(unit.run_id, unit.level, outcome.step, outcome.checkpoint)
