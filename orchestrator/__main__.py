@@ -87,13 +87,18 @@ def _parser() -> argparse.ArgumentParser:
         "--export",
         metavar="DIR",
         type=Path,
-        help="Write joined, documented Parquet tables of what is there, one file a table.",
+        help="Write joined, documented tables of what is there, one file a table.",
     )
     instead.add_argument(
         "--compact",
         action="store_true",
         help="Merge the many small files of the run directory into few, which are read faster; a start does it "
         "by itself where there are very many.",
+    )
+    parser.add_argument(
+        "--format",
+        choices=("parquet", "csv"),
+        help="With --export: Parquet, or CSV without the weights. Default: parquet.",
     )
     parser.add_argument("--json", action="store_true", help="With --status: as JSON, for programs.")
     parser.add_argument(
@@ -129,6 +134,8 @@ def main(arguments: list[str] | None = None, engine: Engine | None = None) -> in
     options = parser.parse_args(arguments)
     if options.json and not options.status:
         parser.error("argument --json: only with --status")
+    if options.format and not options.export:
+        parser.error("argument --format: only with --export")
     try:
         plan = load_plan(options.sweep, options.profile)
         out = options.out or Path("runs") / f"{plan.sweep}-{plan.profile}"
@@ -224,14 +231,16 @@ def _show_status(options: argparse.Namespace, plan: Plan, out: Path) -> int:
 
 
 def _export(options: argparse.Namespace, plan: Plan, out: Path) -> int:
-    from orchestrator.export import export_study
+    from orchestrator.export import NO_WEIGHTS, export_study
     from orchestrator.store import read_study
 
     study = read_study(out, plan)
     if study.problems:
         return _report_problems(study.problems)
-    written = export_study(study, options.export)
+    written = export_study(study, options.export, options.format or "parquet")
     print(f"wrote {len(written)} files to {options.export}, described in {written[-1]}")
+    if options.format == "csv":
+        print(NO_WEIGHTS)
     return DONE
 
 
