@@ -122,7 +122,6 @@ class Loop:
                 # Who is trained, diverged or failed leaves the batch; the others go on.
                 if left := [work for work, result in members if self._received(slot, work, result)]:
                     submit(slot, left)
-            self._compact_many()
             self._progress.tick(self.schedule, self._costs, len(executor.slots))
 
     # --- what a unit starts from
@@ -218,11 +217,12 @@ class Loop:
         if not isinstance(job, TicketRun):
             directory.write_checkpoint(unit.run_id, unit.level, outcome.step, outcome.checkpoint)
         self._write(STATES, unit, [key | outcome.state])
-        self._parts += 1
+        self._compact_if_many()
         self._remove_checkpoints(unit, keep=None if isinstance(job, TicketRun) else outcome.step)
 
-    def _compact_many(self) -> None:
+    def _compact_if_many(self) -> None:
         """Merge the parts once there are many, so that --status and the app stay fast while a study runs."""
+        self._parts += 1
         if self._parts <= MOST_PARTS:
             return
         try:

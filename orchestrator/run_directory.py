@@ -27,11 +27,10 @@ from orchestrator.plan import Plan
 from orchestrator.provenance import code_version, environment
 from orchestrator.tables import TABLES, TABLES_VERSION, Table
 
-# A reader that asks whether the lock is held holds it itself for an instant.
-_LOCK_PATIENCE_SECONDS = 1.0
-
 # How the names of files start that hold the rows of many parts.
 COMPACTED = "compacted-"
+# A reader that asks whether the lock is held holds it itself for an instant.
+_LOCK_PATIENCE_SECONDS = 1.0
 
 _OWN_ENTRIES = {"sweep.json", "tables", "checkpoints", "logs", ".staging", ".lock", ".lock.json"}
 
