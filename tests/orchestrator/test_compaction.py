@@ -280,3 +280,13 @@ def test_a_directory_of_an_older_version_is_read_goes_on_and_says_the_present_on
     (path,) = (old / "tables" / "states").iterdir()
     assert pq.read_schema(path).names == STATES.names
     assert set(pq.read_table(path)["run_id"].to_pylist()) == set(read_study(finished).states["run_id"])
+
+
+def test_a_directory_that_is_as_planned_but_of_an_older_version_gets_the_present_one(copy):
+    directory, plan = RunDirectory(copy), small_plan()
+    text = directory.sweep_json.read_text()
+    directory.write_plan(plan)
+    assert directory.sweep_json.read_text() == text
+    directory.sweep_json.write_text(text.replace(f'_version": {TABLES_VERSION}', '_version": 2', 1))
+    directory.write_plan(plan)
+    assert json.loads(directory.sweep_json.read_text())["tables_version"] == TABLES_VERSION
