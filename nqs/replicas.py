@@ -47,6 +47,17 @@ def program_shape(run: Run, level: int) -> tuple:
     )
 
 
+def compiled_program(run: Run, level: int) -> tuple:
+    """A hashable key: equal where one replica's training and measurement need no other programs compiled.
+
+    Coarser than `program_shape`: the number of steps is data, and so is the number of live weights, within a
+    bucket of them or where full rows are kept.
+    """
+    dense = run.dense
+    layout = live_bucket(run.remaining(level), dense.training.samples)
+    return run.kind, _terms(dense.hamiltonian), dense.network, dense.training.samples, layout
+
+
 def _terms(hamiltonian: Hamiltonian) -> tuple:
     """What decides the number and the sites of the terms; a strength of 0 leaves terms out."""
     return tuple(

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from orchestrator.batches import MOST_MEMBERS, Batch, batches_of
+from orchestrator.batches import MOST_MEMBERS, Batch, batches_of, kept_sentence, started_batches
 from orchestrator.plan import DEFAULT_PROFILE, Plan, SweepError, load_plan
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ def _standing(plan: Plan, out: Path, since=None, batches: Sequence[Batch] = ()):
     from orchestrator.store import read_study, schedule_of
 
     study = read_study(out, plan)
-    costs = CostModel.of(plan, study.states)
+    costs = CostModel.of(plan, study.states, study.runs)
     schedule = schedule_of(
         plan, study.runs, study.states, study.references, study.attempts, costs.seconds, since, batches
     )
@@ -199,10 +199,13 @@ def _show_plan(options: argparse.Namespace, plan: Plan, out: Path) -> int:
     from datetime import UTC, datetime
 
     from orchestrator.reports import print_plan
+    from orchestrator.run_directory import RunDirectory
+    from orchestrator.store import read_study
 
     # Failures have another chance on the next start, so the plan has them.
     # No slot is asked for its memory, so auto shows every run by itself.
-    batches = batches_of(plan, options.batch)
+    study = read_study(out, plan)
+    batches = batches_of(plan, options.batch, recorded=started_batches(RunDirectory(out), study))
     study, costs, schedule = _standing(plan, out, datetime.now(UTC), batches)
     print_plan(_console(), plan, study, schedule, costs, _slots(options))
     return _report_problems(study.problems)
@@ -285,10 +288,21 @@ def _run(options: argparse.Namespace, plan: Plan, directory: RunDirectory, engin
 
         with Progress(_console()) as progress:
             loop_with = partial(Loop, plan, directory, study, costs, progress, holder.since, signals.received)
+            kept = started_batches(directory, study)
+
+            def compose(memory_bytes: int | None) -> list[Batch]:
+                batches = batches_of(plan, options.batch, memory_bytes, slots, kept)
+                directory.write_batches(batches)
+                if kept and (
+                    sentence := kept_sentence(kept, batches_of(plan, options.batch, memory_bytes, slots))
+                ):
+                    progress.note(sentence)
+                return batches
+
             where = f"{slots} slot{'s' if slots > 1 else ''}, in {directory.path}"
             progress.note(f"{len(schedule.missing)} units to do on {where}")
             try:
-                loop = _work(options, plan, loop_with, signals, engine)
+                loop = _work(options, plan, loop_with, compose, signals, engine)
             except ExecutorError as error:
                 _refuse(error)
                 return FAILED
@@ -306,6 +320,7 @@ def _work(
     options: argparse.Namespace,
     plan: Plan,
     loop_with: Callable[..., Loop],
+    compose: Callable[[int | None], list[Batch]],
     signals: _Signals,
     engine: Engine | None,
 ) -> Loop:
@@ -313,6 +328,7 @@ def _work(
 
     Args:
         loop_with: makes the loop, given its `batches`.
+        compose: makes and records the batches, given a slot's memory.
 
     Raises:
         SweepError: a criterion or network of the user's cannot be used.
@@ -324,7 +340,7 @@ def _work(
             raise SweepError(f"{options.sweep}: {problem}")
         # Only auto asks, since the answer starts jax in the slots.
         memory_bytes = executor.memory_bytes() if options.batch == "auto" else None
-        loop = loop_with(batches=batches_of(plan, options.batch, memory_bytes))
+        loop = loop_with(batches=compose(memory_bytes))
         loop.run(executor)
         return loop
     finally:

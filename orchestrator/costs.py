@@ -21,9 +21,8 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from typing import Literal
-
-import polars as pl
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, Literal
 
 from nqs.config import (
     FULL_SUMMATION_SITES,
@@ -37,12 +36,18 @@ from nqs.config import (
     ToricCode,
     TransverseFieldIsing,
 )
+from nqs.replicas import compiled_program
 from orchestrator.plan import Job, Plan
 from orchestrator.schedule import Unit
 
+if TYPE_CHECKING:
+    import polars as pl
+
 SECONDS_PER_STEP = 5e-5
-# Dispatch, measurement set-up and a share of compilation.
-SECONDS_PER_LEVEL = 1.0
+# Dispatch and measurement set-up.
+SECONDS_PER_LEVEL = 0.3
+# What the compilation of one program may explain of a slot's first unit: 3 to 40 s in the studies of data/.
+COMPILE_SECONDS = 30.0
 # Lanczos: 60 products with 2^(N−1) amplitudes and N flips; 5 × 5 takes about 20 s.
 LANCZOS_ITERATIONS = 60
 LANCZOS_FLIPS_PER_SECOND = 1.25e9
@@ -108,41 +113,138 @@ def measurement_seconds(run: Run, level: int, measurement: Measurement) -> float
     return sweeps * (sweep_seconds(run, level) + rows) + exact
 
 
+def arithmetic_seconds(run: Run, level: int, measurement: Measurement) -> float:
+    """Estimated seconds of a run's level by arithmetic alone, on one core."""
+    training = run.steps_at(level) * step_seconds(run, level)
+    return SECONDS_PER_LEVEL + training + measurement_seconds(run, level, measurement)
+
+
 class CostModel:
-    """Estimated seconds of units, better with every unit that was measured."""
+    """Estimated seconds of units, better with every unit that was measured.
+
+    A rate is measured over arithmetic seconds, by shape, kind of device and number of runs that were trained
+    together; what is not measured takes that of the next larger group, at last the median of all shapes. What is
+    measured of a member of a batch is its share of the batch's time, so a batch takes the sum of its members'
+    times on every device: on a GPU that it does not fill, the shares are small.
+
+    The first unit that a slot trains of a program holds its compilation, which may be more than all the rest. It
+    counts only until there is another, and then only as far as COMPILE_SECONDS do not explain it.
+
+    Attributes:
+        device: kind of device that times are estimated for: the one of the newest measurement.
+        members: how many runs are trained together with a run, itself included; absent: 1.
+    """
 
     def __init__(self, measurement: Measurement):
         self._measurement = measurement
+        self.device: str | None = None
+        self.members: dict[str, int] = {}
         self._ratios: dict[tuple, list[float]] = defaultdict(list)
+        self._first: dict[tuple, list[float]] = defaultdict(list)
+        self._compiled: set[tuple] = set()
+        self._rates: dict[tuple, float] = {}  # what is worked out of all these, until the next measurement
+        self._known: dict[Unit, tuple[tuple, float]] = {}
 
     @classmethod
-    def of(cls, plan: Plan, states: pl.DataFrame) -> CostModel:
-        """The model with all times that a study has measured."""
+    def of(cls, plan: Plan, states: pl.DataFrame, runs: pl.DataFrame | None = None) -> CostModel:
+        """The model with all times that a study has measured.
+
+        Args:
+            runs: its rows of finished runs, which have the devices.
+        """
         model = cls(plan.measurement)
+        model.learn(plan, states, runs)
+        return model
+
+    def learn(self, plan: Plan, states: pl.DataFrame, runs: pl.DataFrame | None = None) -> None:
+        """Observe all levels that a study has committed."""
+        devices: dict[str, str] = {}
+        if runs is not None:
+            ended = runs.drop_nulls("device").sort("finished_at")
+            devices = dict(ended.select("run_id", "device").iter_rows())
+            self.members |= dict(ended.select("run_id", "batch").iter_rows())
+        # Of a run that has not ended the device is not known; it is the newest.
+        newest = next(reversed(devices.values()), None)
         for run_id, level, seconds in states.select("run_id", "level", "wall_seconds").iter_rows():
             job = plan.jobs.get(run_id)
             if job is not None and seconds is not None and level <= job.last_level:
-                model.observe(Unit(run_id, level), job, seconds)
-        return model
+                self.observe(Unit(run_id, level), job, seconds, devices.get(run_id, newest))
+        self.device = newest or self.device
 
-    def observe(self, unit: Unit, job: Job, seconds: float) -> None:
-        """Learn from the time that a unit took."""
-        self._ratios[_shape(unit, job)].append(seconds / self._default_seconds(unit, job))
+    def observe(
+        self, unit: Unit, job: Job, seconds: float, device: str | None = None, slot: Hashable = None
+    ) -> None:
+        """Learn from the time that a unit took.
+
+        Args:
+            device: its kind; None: the same as before.
+            slot: where it was trained, if that is known.
+        """
+        self.device = device or self.device
+        keys = self._keys(unit, job)
+        arithmetic = self._known[unit][1]
+        ratio = seconds / arithmetic
+        program = slot, compiled_program(job, unit.level), self.members.get(unit.run_id, 1)
+        if program in self._compiled:
+            for key in keys:
+                self._ratios[key].append(ratio)
+        else:
+            self._compiled.add(program)
+            unexplained = max((seconds - COMPILE_SECONDS) / arithmetic, min(ratio, self._pooled()))
+            for key in keys:
+                self._first[key].append(unexplained)
+        for key in (*keys, ()):
+            self._rates.pop(key, None)
 
     def seconds(self, unit: Unit, job: Job) -> float:
-        """Estimated time of a unit on one slot."""
-        ratios = self._ratios.get(_shape(unit, job)) or self._ratios_of_trainings(job)
-        return self._default_seconds(unit, job) * (statistics.median(ratios) if ratios else 1.0)
+        """Estimated time of a unit on one slot, or its share of a batch's."""
+        keys = self._keys(unit, job)
+        arithmetic = self._known[unit][1]
+        # What diagonalising takes says nothing about training, and the other way round.
+        if isinstance(job, ReferenceJob):
+            return arithmetic
+        for key in keys:
+            if (rate := self._rate(key)) is not None:
+                return arithmetic * rate
+        return arithmetic * self._pooled()
 
     def source(self, job: Job) -> Source:
         """What the estimate of a job's units rests on."""
-        return "measured" if self._ratios_of_trainings(job) else "default rates"
+        measured = self._ratios or self._first
+        return "measured" if measured and not isinstance(job, ReferenceJob) else "default rates"
 
-    def _ratios_of_trainings(self, job: Job) -> list[float]:
-        # What diagonalising takes says nothing about training, and the other way round.
-        if isinstance(job, ReferenceJob):
-            return []
-        return [ratio for ratios in self._ratios.values() for ratio in ratios]
+    def shape(self, unit: Unit, job: Job) -> tuple:
+        """What decides the rate: units of one shape take times in proportion to their operations."""
+        if unit not in self._known:
+            self._known[unit] = _shape(unit, job), self._default_seconds(unit, job)
+        return self._known[unit][0]
+
+    def arithmetic(self, unit: Unit, job: Job) -> float:
+        """Seconds of a unit before anything is measured."""
+        self.shape(unit, job)
+        return self._known[unit][1]
+
+    def _keys(self, unit: Unit, job: Job) -> tuple[tuple, tuple]:
+        """The groups that a unit's rate is taken from, the narrowest first."""
+        shape = self.shape(unit, job)
+        return (shape, self.device, self.members.get(unit.run_id, 1)), (shape, self.device)
+
+    def _rate(self, key: tuple) -> float | None:
+        """Median of a group's ratios; of two the lower, since a slot's first unit is the one that is too slow."""
+        if key not in self._rates:
+            ratios = self._ratios.get(key) or self._first.get(key)
+            if ratios is None:
+                return None
+            self._rates[key] = statistics.median_low(ratios)
+        return self._rates[key]
+
+    def _pooled(self) -> float:
+        """Median rate of the shapes measured on this device, else 1."""
+        if () not in self._rates:
+            of_device = [key for key in (self._ratios | self._first) if key[1:] == (self.device,)]
+            rates = [self._rate(key) for key in of_device]
+            self._rates[()] = statistics.median(rates) if rates else 1.0
+        return self._rates[()]
 
     def _default_seconds(self, unit: Unit, job: Job) -> float:
         if isinstance(job, ReferenceJob):
@@ -155,8 +257,7 @@ class CostModel:
             if isinstance(job.hamiltonian, TransverseFieldIsing):
                 return SECONDS_PER_LEVEL + flips / 2 / LANCZOS_FLIPS_PER_SECOND
             return SECONDS_PER_LEVEL + flips / WHOLE_SPACE_FLIPS_PER_SECOND
-        training = job.steps_at(unit.level) * step_seconds(job, unit.level)
-        return SECONDS_PER_LEVEL + training + measurement_seconds(job, unit.level, self._measurement)
+        return arithmetic_seconds(job, unit.level, self._measurement)
 
 
 def _dmrg_sweep_seconds(job: ReferenceJob, level: int) -> float:

@@ -86,11 +86,12 @@ class Loop:
         batches: Sequence[Batch] = (),
     ):
         self._plan, self._directory, self._costs, self._progress = plan, directory, costs, progress
+        self._members = {run_id: len(batch) for batch in batches for run_id in batch}
+        costs.members |= self._members
         self._stopped, self._stretch_seconds = stopped, stretch_seconds
         self.schedule = schedule_of(
             plan, study.runs, study.states, study.references, study.attempts, costs.seconds, since, batches
         )
-        self._members = {run_id: len(batch) for batch in batches for run_id in batch}
         self._lost: dict[Unit, int] = defaultdict(int)
         self._attempts = defaultdict(int)
         for run_id, level in study.attempts.select("run_id", "level").iter_rows():
@@ -112,17 +113,20 @@ class Loop:
             executor.submit(slot, [work.task for work in batch], self._stretch_seconds)
 
         while not self._stopped():
-            for slot in executor.slots:
-                if slot not in works and (units := self.schedule.take()):
-                    submit(slot, [self._start(slot, unit) for unit in units])
+            for slot, units in self.schedule.assign(slot for slot in executor.slots if slot not in works):
+                submit(slot, [self._start(slot, unit) for unit in units])
             if not works:
                 return
             for slot, results in executor.wait(_WAIT_SECONDS):
                 members = zip(works.pop(slot), results, strict=True)
                 # Who is trained, diverged or failed leaves the batch; the others go on.
-                if left := [work for work, result in members if self._received(slot, work, result)]:
+                left = [work for work, result in members if self._received(slot, work, result)]
+                if left and self._yields(left, len(executor.slots)):
+                    for work in left:
+                        self._put_back(work.unit)
+                elif left:
                     submit(slot, left)
-            self._progress.tick(self.schedule, self._costs, len(executor.slots))
+            self._progress.tick(self.schedule, len(executor.slots))
 
     # --- what a unit starts from
 
@@ -187,12 +191,21 @@ class Loop:
             self._record_divergence(unit, job, result)
         elif result.finished:
             self._commit(unit, job, result)
-            self._costs.observe(unit, job, result.state["wall_seconds"])
+            self._costs.observe(unit, job, result.state["wall_seconds"], result.device, slot)
             self._end(unit, "done")
         else:
             self._go_on(work, result)
             return True
         return False
+
+    def _yields(self, works: list[_Work], slots: int) -> bool:
+        """Whether the slot puts its batch back in favour of one that waits; its checkpoints are written."""
+        shares = [self._progress.share_done(work.unit) for work in works]
+        return self.schedule.yields([work.unit for work in works], sum(shares) / len(shares), slots)
+
+    def _put_back(self, unit: Unit) -> None:
+        self.schedule.release(unit, self._progress.share_done(unit))
+        self._progress.ended(unit)
 
     def _go_on(self, work: _Work, result: Outcome | ReferenceOutcome) -> None:
         self._save_checkpoint(work.unit, result)

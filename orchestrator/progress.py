@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import Self
 
@@ -15,7 +15,6 @@ from rich.table import Table
 from nqs.config import ReferenceJob, TicketRun, TrajectoryRun
 from nqs.tasks import Outcome, ReferenceOutcome
 from orchestrator.actors import Slot
-from orchestrator.costs import CostModel
 from orchestrator.plan import Job
 from orchestrator.schedule import Schedule, Unit
 
@@ -31,6 +30,13 @@ class _Running:
     step: int = 0
     energy: float = math.nan
     energy_error: float = math.nan
+
+    @property
+    def share_done(self) -> float:
+        if isinstance(self.job, ReferenceJob):
+            return 0.0
+        # A network that is built has no steps.
+        return self.step / max(1, self.job.steps_at(self.unit.level))
 
 
 class Progress:
@@ -74,14 +80,18 @@ class Progress:
         """A line that stays: something a person should know."""
         self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    def tick(self, schedule: Schedule, costs: CostModel, slots: int) -> None:
+    def share_done(self, unit: Unit) -> float:
+        """Part of a running unit's steps that is made; 0 of a reference energy, whose end is not known."""
+        return self._running[unit].share_done
+
+    def tick(self, schedule: Schedule, slots: int) -> None:
         """Show how things stand, as often as a person can read it."""
         now = time.monotonic()
         every = 1 / _REFRESHES_PER_SECOND if self._is_live else _LINE_EVERY_SECONDS
         if now - self._shown_at < every:
             return
         self._shown_at = now
-        summary = self._summary(schedule, costs, slots)
+        summary = self._summary(schedule, slots)
         if self._is_live:
             self._live.update(self._table(summary), refresh=True)
         else:
@@ -94,17 +104,10 @@ class Progress:
             by_slot[running.slot].append(running)
         return [by_slot[slot] for slot in sorted(by_slot, key=lambda slot: slot.index)]
 
-    def _summary(self, schedule: Schedule, costs: CostModel, slots: int) -> str:
-        counts = Counter(schedule.states.values())
-        shown = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
-        return f"units: {shown}; about {duration(self._remaining_seconds(schedule, costs, slots))} left"
-
-    def _remaining_seconds(self, schedule: Schedule, costs: CostModel, slots: int) -> float:
-        missing = {unit: costs.seconds(unit, schedule.jobs[unit.run_id]) for unit in schedule.missing}
-        for running in self._running.values():
-            if running.unit in missing and not isinstance(running.job, ReferenceJob):
-                missing[running.unit] *= 1 - running.step / running.job.steps_at(running.unit.level)
-        return max(sum(missing.values()) / slots, schedule.longest_chain(missing))
+    def _summary(self, schedule: Schedule, slots: int) -> str:
+        shown = ", ".join(f"{count} {state}" for state, count in sorted(schedule.counts.items()))
+        shares = {unit: running.share_done for unit, running in self._running.items()}
+        return f"units: {shown}; about {duration(schedule.seconds_left(slots, shares))} left"
 
     def _table(self, summary: str) -> Table:
         table = Table(title=summary, title_justify="left", expand=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 
 import polars as pl
 from rich.console import Console
@@ -79,9 +80,15 @@ def _plan_totals(
         "from measured times" if sources == {"measured"} else "from default rates, nothing measured yet"
     )
     return (
-        f"{len(by_run)} runs in {len(played)} units; {duration(work)} of work, about {duration(end)} on "
+        f"{_runs_and_references(plan, by_run)} in {len(played)} units; {duration(work)} of work, about {duration(end)} on "
         f"{slots} slot{'s' if slots > 1 else ''} ({estimated})"
     )
+
+
+def _runs_and_references(plan: Plan, run_ids: Iterable[str]) -> str:
+    references = sum(isinstance(plan.jobs[run_id], ReferenceJob) for run_id in run_ids)
+    runs = len([*run_ids]) - references
+    return f"{runs} runs" + (f" and {references} reference energies" if references else "")
 
 
 # --- --status

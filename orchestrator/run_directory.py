@@ -10,7 +10,7 @@ import json
 import os
 import socket
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,7 +32,16 @@ COMPACTED = "compacted-"
 # A reader that asks whether the lock is held holds it itself for an instant.
 _LOCK_PATIENCE_SECONDS = 1.0
 
-_OWN_ENTRIES = {"sweep.json", "tables", "checkpoints", "logs", ".staging", ".lock", ".lock.json"}
+_OWN_ENTRIES = {
+    "sweep.json",
+    "batches.json",
+    "tables",
+    "checkpoints",
+    "logs",
+    ".staging",
+    ".lock",
+    ".lock.json",
+}
 
 
 class StudyError(ValueError):
@@ -76,6 +85,7 @@ class RunDirectory:
     def __init__(self, path: Path):
         self.path = Path(path)
         self.sweep_json = self.path / "sweep.json"
+        self.batches_json = self.path / "batches.json"
         self.checkpoints = self.path / "checkpoints"
         # Outside tables/, so that no reader ever scans a half-written file.
         self.staging = self.path / ".staging"
@@ -203,6 +213,28 @@ class RunDirectory:
         }
         self._write(self.sweep_json, json.dumps(data, indent=1).encode())
 
+    def read_batches(self) -> list[list[str]]:
+        """Ids of runs that are trained together, as they were recorded; none in a new directory.
+
+        Raises:
+            StudyError: the record is damaged.
+        """
+        if not self.batches_json.exists():
+            return []
+        try:
+            batches = json.loads(self.batches_json.read_text(encoding="utf-8"))["batches"]
+            if not all(isinstance(run_id, str) for batch in batches for run_id in batch):
+                raise ValueError
+        except (OSError, ValueError, KeyError, TypeError):
+            raise StudyError(
+                f"{self.batches_json} is damaged; restore it, or remove it to have batches planned anew"
+            ) from None
+        return batches
+
+    def write_batches(self, batches: Iterable[Sequence[str]]) -> None:
+        """Record which runs are trained together."""
+        self._write(self.batches_json, json.dumps({"batches": [*batches]}).encode())
+
     # --- writing
 
     def write_rows(self, table: Table, path: Path, rows: list[dict], sweep: str) -> None:
@@ -254,6 +286,10 @@ class RunDirectory:
             raise StudyError(f"{path} cannot be removed: {error.strerror}") from None
 
     # --- checkpoints
+
+    def checkpointed_runs(self) -> set[str]:
+        """Ids of the runs that have a checkpoint."""
+        return {path.name.partition(".")[0] for path in self.checkpoints.glob("*.npz")}
 
     def checkpoints_of(self, run_id: str) -> list[Checkpoint]:
         """A run's checkpoints, newest first."""

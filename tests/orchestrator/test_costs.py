@@ -51,16 +51,59 @@ def test_a_pruned_step_costs_less_at_last_and_a_sparse_one_far_less():
     assert costs[0] > 20 * costs[-1]
 
 
+def observed(costs: CostModel, plan, run_ids, level: int, seconds: list[float], **where) -> None:
+    for run_id, each in zip(run_ids, seconds, strict=True):
+        costs.observe(Unit(run_id, level), plan.jobs[run_id], each, **where)
+
+
 def test_measured_times_scale_the_estimates_of_their_shape_and_of_others():
     plan = small_plan()
-    (one, other), (trajectory, _) = run_ids(plan, "dense"), run_ids(plan, "trajectory")
+    dense, (trajectory, _) = run_ids(plan, "dense"), run_ids(plan, "trajectory")
+    units = (Unit(dense[0], 0), Unit(trajectory, 1))
     costs = CostModel(plan.measurement)
-    before = {
-        unit: costs.seconds(unit, plan.jobs[unit.run_id]) for unit in (Unit(other, 0), Unit(trajectory, 1))
-    }
-    costs.observe(Unit(one, 0), plan.jobs[one], 7 * before[Unit(other, 0)])
-    for unit, seconds in before.items():
-        assert costs.seconds(unit, plan.jobs[unit.run_id]) == pytest.approx(7 * seconds)
+    before = [costs.seconds(unit, plan.jobs[unit.run_id]) for unit in units]
+    observed(costs, plan, dense, 0, [7 * before[0]] * 2)
+    after = [costs.seconds(unit, plan.jobs[unit.run_id]) for unit in units]
+    assert after == pytest.approx([7 * seconds for seconds in before])
+
+
+def test_a_compilation_in_the_first_unit_of_a_slot_does_not_scale_the_others():
+    """Five units of 2 s each on two slots, whose first ones hold 20 s of compilation."""
+    plan = small_plan(replicates=5)
+    dense = run_ids(plan, "dense")
+    job = plan.jobs[dense[0]]
+    costs = CostModel(plan.measurement)
+    arithmetic = costs.seconds(Unit(dense[0], 0), job)
+    for count, (run_id, slot, seconds) in enumerate(zip(dense, "abbab", (22, 22, 2, 2, 2), strict=True)):
+        costs.observe(Unit(run_id, 0), plan.jobs[run_id], seconds, slot=slot)
+        # Until a time without compilation is known, what is known of other shapes; nothing, here.
+        assert costs.seconds(Unit(dense[0], 0), job) == pytest.approx(arithmetic if count < 2 else 2)
+
+
+def test_a_first_unit_too_long_for_a_compilation_counts():
+    plan = small_plan()
+    (one, other) = run_ids(plan, "dense")
+    costs = CostModel(plan.measurement)
+    observed(costs, plan, [one], 0, [3600.0])
+    assert costs.seconds(Unit(other, 0), plan.jobs[other]) == pytest.approx(3600, rel=0.01)
+
+
+def test_times_of_another_kind_of_device_or_another_company_are_kept_apart():
+    plan = small_plan(replicates=8, tickets=None)
+    dense = run_ids(plan, "dense")
+    costs = CostModel(plan.measurement)
+
+    def estimate(run_id) -> float:
+        return costs.seconds(Unit(run_id, 0), plan.jobs[run_id])
+
+    observed(costs, plan, dense[:3], 0, [100.0] * 3, device="cpu:cpu")
+    observed(costs, plan, dense[3:5], 0, [4.0] * 2, device="gpu:big")
+    assert estimate(dense[7]) == pytest.approx(4)
+    costs.members |= dict.fromkeys(dense[5:], 3)
+    observed(costs, plan, dense[5:7], 0, [1.5] * 2, device="gpu:big")
+    assert [estimate(run_id) for run_id in (dense[0], dense[7])] == pytest.approx([4, 1.5])
+    observed(costs, plan, dense[:1], 0, [100.0], device="cpu:cpu")
+    assert estimate(dense[0]) == pytest.approx(100)
 
 
 def test_the_estimate_says_what_it_rests_on():
@@ -68,7 +111,9 @@ def test_the_estimate_says_what_it_rests_on():
     dense, reference = plan.jobs[run_ids(plan, "dense")[0]], plan.jobs[run_ids(plan, "reference")[0]]
     costs = CostModel(plan.measurement)
     assert costs.source(dense) == "default rates"
-    states = pl.DataFrame({"run_id": [dense.run_id], "level": [0], "wall_seconds": [3.0]})
+    states = pl.DataFrame(
+        {"run_id": run_ids(plan, "dense"), "level": [0, 0], "wall_seconds": [33.0, 3.0]},
+    )
     measured = CostModel.of(plan, states)
     assert measured.source(dense) == "measured"
     assert measured.source(reference) == "default rates"
