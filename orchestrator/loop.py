@@ -22,6 +22,7 @@ from nqs.identity import NUMERICS_VERSION
 from nqs.tasks import Outcome, ReferenceOutcome, ReferenceTask, Task
 from orchestrator.actors import Failure, OwnCode, Results, Slot, Tasks
 from orchestrator.batches import Batch, halved
+from orchestrator.compaction import MOST_PARTS, compact, most_parts
 from orchestrator.costs import CostModel
 from orchestrator.overhead import Overhead
 from orchestrator.plan import Job, Plan
@@ -35,7 +36,7 @@ from orchestrator.retries import (
     Retries,
     patience_seconds,
 )
-from orchestrator.run_directory import Checkpoint, RunDirectory, weights_rows
+from orchestrator.run_directory import Checkpoint, RunDirectory, StudyError, weights_rows
 from orchestrator.schedule import State, Unit, prerequisite
 from orchestrator.store import Study, read_weights, schedule_of, start_after
 from orchestrator.tables import ATTEMPTS, REFERENCES, RUNS, STATES, STEPS, WEIGHTS, run_fields
@@ -126,6 +127,7 @@ class Loop:
         for run_id, seconds in study.states.select("run_id", "wall_seconds").iter_rows():
             self._wall_seconds[run_id] += seconds or 0.0
         self._close_shortened_trajectories(study)
+        self._parts = most_parts(directory)
 
     def _train_together(self, batches: Sequence[Batch]) -> None:
         self._batches = list(batches)
@@ -330,7 +332,20 @@ class Loop:
         if not isinstance(job, TicketRun):
             directory.write_checkpoint(unit.run_id, unit.level, outcome.step, outcome.checkpoint)
         self._write(STATES, unit, [key | outcome.state])
+        self._compact_if_many()
         self._remove_checkpoints(unit, keep=None if isinstance(job, TicketRun) else outcome.step)
+
+    def _compact_if_many(self) -> None:
+        """Merge the parts once there are many, so that --status and the app stay fast while a study runs."""
+        self._parts += 1
+        if self._parts <= MOST_PARTS:
+            return
+        try:
+            compact(self._directory)
+        except StudyError as error:
+            # What is committed is there all the same; the next start refuses a damaged file.
+            self._progress.note(f"small files are not merged: {error}")
+        self._parts = 0
 
     def _save_checkpoint(self, unit: Unit, outcome: Outcome | ReferenceOutcome) -> None:
         self._directory.write_checkpoint(unit.run_id, unit.level, outcome.step, outcome.checkpoint)

@@ -100,32 +100,13 @@ class Schedule:
         for unit, before in self._before.items():
             if before is not None:
                 self._after[before].append(unit)
-        self._states: dict[Unit, State] = {}
-        self._cause: dict[Unit, str] = {}
-        self._fill(set(done), set(diverged), set(failed))
+        self._states, self._cause = unit_states(self._before, set(done), set(diverged), set(failed))
         self._counts = Counter(self._states.values())
         self._completed, self._next_estimate = 0, 1
         self._compiled: dict[Hashable, set[Hashable]] = defaultdict(set)
         self._slot_of: dict[str, Hashable] = {}
         self._made: dict[Unit, float] = {}
         self.regroup(batches)
-
-    def _fill(self, done: set[Unit], diverged: set[str], failed: set[Unit]) -> None:
-        for unit, before in self._before.items():
-            if unit in done:
-                self._states[unit] = "done"
-            elif before is not None and self._states[before] in ("failed", "diverged", "blocked"):
-                # A run that ended early blocks others; its own later levels ended with it.
-                self._states[unit] = "blocked"
-                self._cause[unit] = self._cause.get(before, before.run_id)
-            elif unit in failed:
-                self._states[unit] = "failed"
-            elif unit.run_id in diverged:
-                self._states[unit] = "diverged"
-            elif before is None or self._states[before] == "done":
-                self._states[unit] = "ready"
-            else:
-                self._states[unit] = "waiting"
 
     # --- batches and what they cost
 
@@ -412,6 +393,35 @@ def prerequisites(jobs: dict[str, Job]) -> dict[Unit, Unit | None]:
         for run_id, job in jobs.items()
         for unit in units_of(run_id, job)
     }
+
+
+def unit_states(
+    before: dict[Unit, Unit | None], done: set[Unit], diverged: set[str], failed: set[Unit]
+) -> tuple[dict[Unit, State], dict[Unit, str]]:
+    """Where every unit stands that no slot has, and of blocked ones the run whose end blocks them.
+
+    Args:
+        before: of every unit the one that it waits for, as `prerequisites` says.
+        done, diverged, failed: as of a `Schedule`.
+    """
+    states: dict[Unit, State] = {}
+    causes: dict[Unit, str] = {}
+    for unit, previous in before.items():
+        if unit in done:
+            states[unit] = "done"
+        elif previous is not None and states[previous] in ("failed", "diverged", "blocked"):
+            # A run that ended early blocks others; its own later levels ended with it.
+            states[unit] = "blocked"
+            causes[unit] = causes.get(previous, previous.run_id)
+        elif unit in failed:
+            states[unit] = "failed"
+        elif unit.run_id in diverged:
+            states[unit] = "diverged"
+        elif previous is None or states[previous] == "done":
+            states[unit] = "ready"
+        else:
+            states[unit] = "waiting"
+    return states, causes
 
 
 def _batches_of_units(jobs: dict[str, Job], batches: Iterable[Sequence[str]]) -> list[tuple[Unit, ...]]:
