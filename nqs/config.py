@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from importlib.util import find_spec
 from typing import Annotated, ClassVar, Literal
 
@@ -55,11 +55,18 @@ class Config(BaseModel):
             chosen[name] = value.identity() if isinstance(value, Config) else value
         return chosen
 
+    def model_copy(self, *, update=None, deep=False):
+        """A copy; what was computed of the original, such as its run id, is not the copy's."""
+        copied = super().model_copy(update=update, deep=deep)
+        for computed in copied.__dict__.keys() - type(self).model_fields.keys():
+            del copied.__dict__[computed]
+        return copied
+
 
 class HamiltonianConfig(Config):
     """What all Hamiltonians have: kind, side, sites, boundary, field (None where there is none), label."""
 
-    @property
+    @cached_property
     def parameters_json(self) -> str:
         """Canonical JSON of everything that fixes H: the key that reference energies join on."""
         return canonical_json({k: v for k, v in self.identity().items() if k != "kind"})
@@ -154,7 +161,7 @@ class PauliTerms(HamiltonianConfig):
         _check_terms(self.terms, self.sites)
         return self
 
-    @property
+    @cached_property
     def parameters_json(self) -> str:
         """Canonical JSON of the name and a digest of the terms."""
         digest = hashlib.sha256(canonical_json(self.identity()).encode()).hexdigest()[:16]
@@ -447,7 +454,7 @@ class DenseRun(Config):
             )
         return self
 
-    @property
+    @cached_property
     def run_id(self) -> str:
         return run_id_of("d", self.identity())
 
@@ -473,7 +480,7 @@ class DenseRun(Config):
     def remaining(self, level: int) -> int:
         return self.initial_parameters
 
-    @property
+    @cached_property
     def initial_parameters(self) -> int:
         """Prunable weights n0."""
         return sum(self.prunable_sizes)
@@ -483,7 +490,7 @@ class DenseRun(Config):
         """Parameters that are never pruned."""
         return sum(math.prod(shape) for shape in self.network.other_layers(self.hamiltonian.sites).values())
 
-    @property
+    @cached_property
     def prunable_sizes(self) -> tuple[int, ...]:
         """Weights of each set that is pruned by itself: of each layer, or of all together."""
         sizes = tuple(math.prod(shape) for shape in self.network.layers(self.hamiltonian.sites).values())
@@ -516,7 +523,7 @@ class TrajectoryRun(Config):
     def identity(self) -> dict:
         return super().identity() | {"parent": self.parent.run_id}
 
-    @property
+    @cached_property
     def run_id(self) -> str:
         return run_id_of("t", self.identity())
 
@@ -552,7 +559,7 @@ class TrajectoryRun(Config):
         """Prunable weights left at a level; level 0 is the dense network."""
         return self._counts[level]
 
-    @property
+    @cached_property
     def _counts(self) -> tuple[int, ...]:
         return remaining_by_level(self.parent.prunable_sizes, self.pruning_ratio, self.levels)
 
@@ -597,11 +604,11 @@ class TicketRun(Config):
     def identity(self) -> dict:
         return super().identity() | {"parent": self.parent.run_id}
 
-    @property
+    @cached_property
     def run_id(self) -> str:
         return run_id_of("k", self.identity())
 
-    @property
+    @cached_property
     def dense(self) -> DenseRun:
         """The setting it is trained in; a transfer ticket's has its own Hamiltonian and was never trained."""
         dense = self.parent.dense
@@ -670,7 +677,7 @@ class ReferenceJob(Config):
             raise ValueError(f"levels is {self.levels}; a reference by {self.method!r} has 1")
         return self
 
-    @property
+    @cached_property
     def run_id(self) -> str:
         return run_id_of("e", self.identity())
 

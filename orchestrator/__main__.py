@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import shlex
@@ -11,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -140,12 +142,23 @@ def _add_asking(group: argparse._ArgumentGroup) -> None:
         "--export",
         metavar="DIR",
         type=Path,
-        help="Write joined, documented Parquet tables of what is there, one file a table.",
+        help="Write joined, documented tables of what is there, one file a table.",
+    )
+    instead.add_argument(
+        "--compact",
+        action="store_true",
+        help="Merge the many small files of the run directory into few, which are read faster; a start does it "
+        "by itself where there are very many.",
+    )
+    group.add_argument(
+        "--format",
+        choices=("parquet", "csv"),
+        help="With --export: Parquet, or CSV without the weights. Default: parquet.",
     )
     group.add_argument(
         "--json",
         action="store_true",
-        help="With any of these: as JSON, for programs.",
+        help="With --plan, --status, --explain or --export: as JSON, for programs.",
     )
     group.add_argument(
         "--watch", action="store_true", help="With --status, on a terminal: refreshed until Ctrl-C."
@@ -222,6 +235,7 @@ def _add_placing(group: argparse._ArgumentGroup) -> None:
 _GOES_WITH = {
     "json": ("plan", "status", "explain", "export"),
     "watch": ("status",),
+    "format": ("export",),
     "only": ("run", "plan", "status", "export"),
     "limit": ("run", "plan"),
     "retry_failed": ("run", "plan"),
@@ -230,7 +244,7 @@ _GOES_WITH = {
 
 
 def _check_flags(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
-    modes = ("plan", "status", "explain", "export")
+    modes = ("plan", "status", "explain", "export", "compact")
     mode = next((name for name in modes if getattr(options, name)), "run")
     for flag, allowed in _GOES_WITH.items():
         if getattr(options, flag) and mode not in allowed:
@@ -279,6 +293,10 @@ def _do(options: argparse.Namespace, plan: Plan, out: Path, engine: Engine | Non
             return _show_status(options, plan, out)
         if options.explain:
             return _explain(options, plan, out)
+        if options.compact:
+            if not exists:
+                raise StudyError(f"{out} has no results to compact yet")
+            return _compact(directory)
         if options.export:
             if not exists:
                 raise StudyError(f"{out} has no results to export yet")
@@ -369,20 +387,43 @@ def _explain(options: argparse.Namespace, plan: Plan, out: Path) -> int:
 
 
 def _export(options: argparse.Namespace, plan: Plan, out: Path) -> int:
-    from orchestrator.export import export_study
+    from orchestrator.export import NO_WEIGHTS, export_study
     from orchestrator.standing import Standing
 
     study = Standing.of(plan, out, options.only).study
     if study.problems:
         return _report_problems(study.problems)
-    written = export_study(study, options.export)
+    written = export_study(study, options.export, options.format or "parquet")
 
     def sentence(console: Console, data: dict) -> None:
         print(f"wrote {len(written)} files to {options.export}, described in {written[-1]}")
+        if options.format == "csv":
+            print(NO_WEIGHTS)
 
     files = [str(path) for path in written]
     _show(options, {"path": str(options.export), "only": study.only, "files": files}, sentence)
     return DONE
+
+
+def _compact(directory: RunDirectory) -> int:
+    from orchestrator.compaction import compact
+
+    with directory.lock():
+        directory.prepare()
+        directory.write_plan(directory.read_plan())
+        before, after = compact(directory, print)
+    print(f"{directory.path / 'tables'}: {after} files" + (f", before {before}" if after < before else ""))
+    return DONE
+
+
+def _compact_many(directory: RunDirectory) -> None:
+    """Compact a directory that would take long to read otherwise."""
+    from orchestrator.compaction import MOST_PARTS, compact, most_parts
+
+    if most_parts(directory) > MOST_PARTS:
+        directory.prepare()
+        print(f"{directory.path} has very many small files; merging them first, which is done once")
+        compact(directory, print)
 
 
 def _run(options: argparse.Namespace, plan: Plan, directory: RunDirectory, engine: Engine | None) -> int:
@@ -397,6 +438,7 @@ def _run(options: argparse.Namespace, plan: Plan, directory: RunDirectory, engin
         # A choice of nothing leaves no trace: the lock would make the directory.
         Standing.of(plan, directory.path, options.only)
     with directory.lock(options.retry_failed) as holder, _Signals() as signals:
+        _compact_many(directory)
         standing = Standing.of(plan, directory.path, options.only, holder.since, options.retry_failed)
         if standing.study.problems:
             return _report_problems(standing.study.problems)
@@ -456,14 +498,21 @@ def _work(
     """
     from orchestrator.loop import Loop
 
-    plan, executor = standing.plan, _executor(options, signals, engine, progress.note)
+    plan, kept = standing.plan, standing.started
+    executor = _executor(options, signals, engine, progress.note)
     try:
         # Asked now: a criterion would first be called once a dense network is trained.
         if plan.own_code and (problem := executor.problem_with(plan.own_code)):
             raise SweepError(f"{options.sweep}: {problem}")
         # Only auto asks, since the answer starts jax in the slots.
         memory_bytes = executor.memory_bytes() if options.batch == "auto" else None
-        standing = _in_batches(options, standing, memory_bytes, len(executor.slots), progress)
+        batches = partial(batches_of, plan, options.batch, memory_bytes, len(executor.slots))
+        standing = standing.batched(batches(kept))
+        if sentence := kept_sentence(kept, batches() if kept else ()):
+            progress.note(sentence)
+        if options.limit is not None:
+            # A cluster may have no slots yet.
+            standing = standing.limited(options.limit, max(1, len(executor.slots)))
         directory.write_batches(standing.record_of_batches)
         loop = Loop(
             standing.chosen,
@@ -481,19 +530,6 @@ def _work(
         return loop
     finally:
         executor.close()
-
-
-def _in_batches(
-    options: argparse.Namespace, standing: Standing, memory_bytes: int | None, slots: int, progress: Progress
-) -> Standing:
-    """What this start does, in the batches that it does it in."""
-    plan, kept = standing.plan, standing.started
-    standing = standing.batched(batches_of(plan, options.batch, memory_bytes, slots, kept))
-    planned = batches_of(plan, options.batch, memory_bytes, slots) if kept else ()
-    if sentence := kept_sentence(kept, planned):
-        progress.note(sentence)
-    # A cluster may have no slots yet.
-    return standing if options.limit is None else standing.limited(options.limit, max(1, slots))
 
 
 def _executor(
@@ -571,4 +607,7 @@ class _Signals:
 
 
 if __name__ == "__main__":
+    # A plan of 10⁴ runs is a million small objects that all stay; looking for garbage among them again and again
+    # took a quarter of the time of --status.
+    gc.set_threshold(200_000, 20, 50)
     sys.exit(main())

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, Literal
 
 from nqs.config import (
@@ -58,8 +58,6 @@ WHOLE_SPACE_FLIPS_PER_SECOND = 1.25e8
 DMRG_SWEEPS = 10
 DMRG_SECONDS_PER_SITE = 0.03
 DMRG_SECONDS_PER_ELEMENT = 8e-9
-
-_OF = " on "
 
 Source = Literal["measured", "default rates"]
 
@@ -137,9 +135,9 @@ class CostModel:
         members: how many runs are trained together with a run, itself included; absent: 1.
     """
 
-    def __init__(self, measurement: Measurement, remembered: Mapping[str, float] = {}):
-        self._measurement, self._remembered = measurement, remembered
-        self.device: str | None = next(reversed(remembered), "").partition(_OF)[2] or None
+    def __init__(self, measurement: Measurement):
+        self._measurement = measurement
+        self.device: str | None = None
         self.members: dict[str, int] = {}
         self._ratios: dict[tuple, list[float]] = defaultdict(list)
         self._first: dict[tuple, list[float]] = defaultdict(list)
@@ -148,20 +146,13 @@ class CostModel:
         self._known: dict[Unit, tuple[tuple, float]] = {}
 
     @classmethod
-    def of(
-        cls,
-        plan: Plan,
-        states: pl.DataFrame,
-        runs: pl.DataFrame | None = None,
-        remembered: Mapping[str, float] = {},
-    ) -> CostModel:
+    def of(cls, plan: Plan, states: pl.DataFrame, runs: pl.DataFrame | None = None) -> CostModel:
         """The model with all times that a study has measured.
 
         Args:
             runs: its rows of finished runs, which have the devices.
-            remembered: rates that other studies measured, from `remembered_rates`.
         """
-        model = cls(plan.measurement, remembered)
+        model = cls(plan.measurement)
         model.learn(plan, states, runs)
         return model
 
@@ -215,18 +206,12 @@ class CostModel:
         for key in keys:
             if (rate := self._rate(key)) is not None:
                 return arithmetic * rate
-        return arithmetic * self._remembered.get(_text(keys[-1]), self._pooled())
+        return arithmetic * self._pooled()
 
     def source(self, job: Job) -> Source:
         """What the estimate of a job's units rests on."""
-        measured = self._ratios or self._first or self._remembered
+        measured = self._ratios or self._first
         return "measured" if measured and not isinstance(job, ReferenceJob) else "default rates"
-
-    @property
-    def rates(self) -> dict[str, float]:
-        """Measured rates by shape and device, as `remembered_rates` keeps them."""
-        known = [key for key in (self._ratios | self._first) if len(key) == 2 and key[1] is not None]
-        return {_text(key): self._rate(key) for key in known}
 
     def shape(self, unit: Unit, job: Job) -> tuple:
         """What decides the rate: units of one shape take times in proportion to their operations."""
@@ -254,10 +239,10 @@ class CostModel:
         return self._rates[key]
 
     def _pooled(self) -> float:
-        """Median rate of the shapes measured on this device, else of those remembered, else 1."""
+        """Median rate of the shapes measured on this device, else 1."""
         if () not in self._rates:
             of_device = [key for key in (self._ratios | self._first) if key[1:] == (self.device,)]
-            rates = [self._rate(key) for key in of_device] or list(self._remembered.values())
+            rates = [self._rate(key) for key in of_device]
             self._rates[()] = statistics.median(rates) if rates else 1.0
         return self._rates[()]
 
@@ -273,12 +258,6 @@ class CostModel:
                 return SECONDS_PER_LEVEL + flips / 2 / LANCZOS_FLIPS_PER_SECOND
             return SECONDS_PER_LEVEL + flips / WHOLE_SPACE_FLIPS_PER_SECOND
         return arithmetic_seconds(job, unit.level, self._measurement)
-
-
-def _text(key: tuple) -> str:
-    """A shape and a device in one line."""
-    shape, device = key
-    return f"{shape}{_OF}{device}"
 
 
 def _dmrg_sweep_seconds(job: ReferenceJob, level: int) -> float:

@@ -1,11 +1,13 @@
-"""The export: joined, documented Parquet tables for use without this program, one file a table."""
+"""The export: joined, documented tables for use without this program, one file a table, Parquet or CSV."""
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -27,6 +29,7 @@ from orchestrator.tables import (
     TABLES_VERSION,
     WEIGHTS,
     Column,
+    Table,
 )
 
 DICTIONARY = "DATA.md"
@@ -39,26 +42,37 @@ _TABLES = {
     REFERENCES: REFERENCES.columns,
     ATTEMPTS: ATTEMPTS.columns,
 }
-_FILES = {f"{table.name}.parquet" for table in _TABLES} | {DICTIONARY}
-# What an export that was killed leaves behind; the next one writes over it.
-_PARTIAL = {f".{name}.partial" for name in _FILES}
+# The order of rows, where it is not that of the key.
+_ORDERS = {RUNS: "the sweep, parents first", STATES: "kind, side, run_id, level", ATTEMPTS: "at, attempt"}
+_ORDERS[REFERENCES] = "hamiltonian, side, field, parity, how far it is trusted"
+
+Format = Literal["parquet", "csv"]
+NO_WEIGHTS = (
+    "The table weights is in exports as Parquet alone: as text, a row for each weight, it would be far larger than "
+    "all the others."
+)
 
 
-def export_study(study: Study, target: Path) -> list[Path]:
-    """Write a study's tables and their data dictionary; an earlier export of it is replaced.
+def export_study(study: Study, target: Path, format: Format = "parquet") -> list[Path]:
+    """Write a study's tables, sorted, and their data dictionary; an earlier export of it is replaced.
+
+    CSV has lists as JSON text, nulls as empty fields, times in ISO 8601 and UTC, and no table `weights`.
+
+    Returns:
+        The files, the data dictionary last.
 
     Raises:
         StudyError: the target is a file, holds something else or cannot be written, or the study has a
             damaged file.
     """
     try:
-        return _export(study, target)
+        return _export(study, target, format)
     except OSError as error:
         raise StudyError(f"{target} cannot be written: {error.strerror}") from None
 
 
-def _export(study: Study, target: Path) -> list[Path]:
-    _check_target(study, target)
+def _export(study: Study, target: Path, format: Format) -> list[Path]:
+    _check_target(study, target, format)
     weights = study.all_weights.sort("run_id", "level", "layer")
     frames = {
         RUNS: study.runs,
@@ -72,6 +86,22 @@ def _export(study: Study, target: Path) -> list[Path]:
     if study.problems:
         raise StudyError(study.problems[0])
     target.mkdir(parents=True, exist_ok=True)
+    # First: its heading tells the next export whose files these are.
+    dictionary = target / DICTIONARY
+    _replace(dictionary, lambda aside: aside.write_text(data_dictionary(study, format), encoding="utf-8"))
+    written = [_write(study, target, table, frames[table], format) for table in _tables(format)]
+    return [*written, dictionary]
+
+
+def _tables(format: Format) -> list[Table]:
+    return [table for table in _TABLES if format == "parquet" or table is not WEIGHTS]
+
+
+def _write(study: Study, target: Path, table: Table, frame: pl.DataFrame, format: Format) -> Path:
+    path = target / f"{table.name}.{format}"
+    if format == "csv":
+        _replace(path, _with_lists_as_json(frame).write_csv)
+        return path
     provenance = {
         "sweep": study.sweep,
         "profile": study.profile,
@@ -79,14 +109,21 @@ def _export(study: Study, target: Path) -> list[Path]:
         "code_version": code_version(),
         "created_at": datetime.now(UTC).isoformat(),
     } | ({"only": study.only} if study.only else {})
-    written = []
-    for table, frame in frames.items():
-        path = target / f"{table.name}.parquet"
-        columns = frame.to_arrow().cast(_arrow_schema(_TABLES[table], provenance))
-        _replace(path, lambda aside, columns=columns: pq.write_table(columns, aside, compression="zstd"))
-        written.append(path)
-    _replace(target / DICTIONARY, lambda aside: aside.write_text(data_dictionary(study), encoding="utf-8"))
-    return [*written, target / DICTIONARY]
+    columns = frame.to_arrow().cast(_arrow_schema(_TABLES[table], provenance))
+    _replace(path, lambda aside: pq.write_table(columns, aside, compression="zstd"))
+    return path
+
+
+def _with_lists_as_json(frame: pl.DataFrame) -> pl.DataFrame:
+    lists = [name for name, kind in frame.schema.items() if isinstance(kind, pl.List)]
+    # JSON knows no NaN.
+    plain = frame.select(pl.col(lists).list.eval(pl.element().fill_nan(None)))
+    return frame.with_columns(
+        pl.Series(
+            column.name, [None if row is None else json.dumps(row) for row in column.to_list()], pl.String
+        )
+        for column in plain
+    )
 
 
 def mask_statistics(weights: pl.DataFrame, runs: pl.DataFrame) -> pl.DataFrame:
@@ -159,28 +196,36 @@ def _of_hidden(mask: np.ndarray, lattice: Lattice | None) -> dict:
     }
 
 
-def _check_target(study: Study, target: Path) -> None:
+def _check_target(study: Study, target: Path, format: Format) -> None:
     if not target.exists():
         return
     if not target.is_dir():
         raise StudyError(f"{target} is a file; --export must name a new or an exported directory")
-    entries = {entry.name for entry in target.iterdir()} - _PARTIAL
-    foreign = sorted(entries - _FILES)
+    files = {DICTIONARY, *(f"{table.name}.{format}" for table in _tables(format))}
+    # What an export that was killed leaves behind; this one writes over it.
+    entries = {entry.name for entry in target.iterdir()} - {f".{name}.partial" for name in files}
+    foreign = sorted(entries - files)
     if foreign:
         raise StudyError(
             f"{target} holds something else ({foreign[0]!r}); --export must name a new directory"
         )
-    if not entries:
-        return
-    try:
-        earlier = pl.read_parquet_metadata(target / "runs.parquet")
-    except (OSError, pl.exceptions.PolarsError):
-        earlier = {}
-    if (earlier.get("sweep"), earlier.get("profile")) != (study.sweep, study.profile):
+    if entries and not _heading_of(target).startswith(_heading(study)):
         raise StudyError(
             f"{target} holds something else than an export of {study.sweep!r} at {study.profile!r}; "
             "--export must name a new directory"
         )
+
+
+def _heading(study: Study) -> str:
+    return f"# {study.sweep}, profile {study.profile}\n"
+
+
+def _heading_of(target: Path) -> str:
+    """What the data dictionary starts with; "" where there is none."""
+    try:
+        return (target / DICTIONARY).read_text(encoding="utf-8")
+    except (FileNotFoundError, UnicodeDecodeError):
+        return ""
 
 
 def _arrow_schema(columns: Iterable[Column], provenance: dict[str, str]) -> pa.Schema:
@@ -197,20 +242,36 @@ def _replace(path: Path, write) -> None:
         aside.unlink(missing_ok=True)
 
 
-def data_dictionary(study: Study) -> str:
+def data_dictionary(study: Study, format: Format = "parquet") -> str:
     """The columns of every table in words, generated from the schemas."""
-    part = f" Of the runs for which `{study.only}` alone, and their parents." if study.only else ""
     preface = (
         "Energies are totals in units of J, magnetisations are per spin, `_error` is one standard error. "
-        "Made by the orchestrator's `--export`; each file's footer has its provenance and each column's "
-        f"description.{part}"
+        "Made by the orchestrator's `--export`"
     )
-    sections = [f"# {study.sweep}, profile {study.profile}\n\n{preface}\n"]
-    for table, columns in _TABLES.items():
-        rows = "\n".join(f"| {c.name} | {c.type} | {c.description.replace('|', '∣')} |" for c in columns)
+    if format == "parquet":
+        preface += "; each file's footer has its provenance and each column's description."
+    else:
+        preface += (
+            f", {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, version {code_version()}. Nulls are empty fields, lists are "
+            f"JSON, times are ISO 8601 in UTC. {NO_WEIGHTS}"
+        )
+    if study.only:
+        preface += f" Of the runs for which `{study.only}` alone, and their parents."
+    sections = [f"{_heading(study)}\n{preface}\n"]
+    for table in _tables(format):
+        rows = "\n".join(
+            f"| {c.name} | {_type_of(c, format)} | {c.description.replace('|', '∣')} |"
+            for c in _TABLES[table]
+        )
         row = {RUNS: "a run, finished or not", STATES: f"{STATES.row}, with its run and its errors"}
+        key = ", ".join(table.key)
         sections.append(
-            f"## {table.name}.parquet\n\nA row is {row.get(table, table.row)}. Key: {', '.join(table.key)}.\n\n"
+            f"## {table.name}.{format}\n\nA row is {row.get(table, table.row)}. Key: {key}. "
+            f"Sorted by {_ORDERS.get(table, key)}.\n\n"
             f"| column | type | meaning |\n|---|---|---|\n{rows}\n"
         )
     return "\n".join(sections)
+
+
+def _type_of(column: Column, format: Format) -> str:
+    return "JSON" if format == "csv" and pa.types.is_list(column.type) else str(column.type)

@@ -22,6 +22,7 @@ from nqs.identity import NUMERICS_VERSION
 from nqs.tasks import Outcome, ReferenceOutcome, ReferenceTask, Task
 from orchestrator.actors import Failure, OwnCode, Results, Slot, Tasks
 from orchestrator.batches import Batch, halved
+from orchestrator.compaction import MOST_PARTS, compact, most_parts
 from orchestrator.costs import CostModel
 from orchestrator.overhead import Overhead
 from orchestrator.plan import Job, Plan
@@ -35,7 +36,7 @@ from orchestrator.retries import (
     Retries,
     patience_seconds,
 )
-from orchestrator.run_directory import Checkpoint, RunDirectory, weights_rows
+from orchestrator.run_directory import Checkpoint, RunDirectory, StudyError, weights_rows
 from orchestrator.schedule import State, Unit, prerequisite
 from orchestrator.store import Study, read_weights, schedule_of, start_after
 from orchestrator.tables import ATTEMPTS, REFERENCES, RUNS, STATES, STEPS, WEIGHTS, run_fields
@@ -130,6 +131,7 @@ class Loop:
         for run_id, seconds in study.states.select("run_id", "wall_seconds").iter_rows():
             self._wall_seconds[run_id] += seconds or 0.0
         self._close_shortened_trajectories(study)
+        self._parts = most_parts(directory)
 
     def _train_together(self, batches: Sequence[Batch]) -> None:
         self._batches = list(batches)
@@ -263,20 +265,20 @@ class Loop:
             pairs = zip(batch, results, strict=True)
             return [work for work, result in pairs if self._received(slot, work, result)]
 
-    def _halve(self, slot: Slot, batch: list[_Work], failures: Sequence[Failure]) -> None:
+    def _halve(self, slot: Slot, works: list[_Work], failures: Sequence[Failure]) -> None:
         """Go on with two batches in place of one that does not fit, each member from its last checkpoint."""
-        units = [work.unit for work in batch]
-        (recorded,) = (each for each in self._batches if units[0].run_id in each)
-        self._train_together(halved(self._batches, recorded))
+        (batch,) = [batch for batch in self._batches if works[0].unit.run_id in batch]
+        self._train_together(halved(self._batches, batch))
+        # Before anything of them is trained in the new company.
         self._directory.write_batches(self._batches)
         self.schedule.regroup(self._batches)
         self._progress.note(
-            f"{len(units)} runs together do not fit into the memory of {slot.name} and go on in two batches, "
-            f"{units[0].run_id} with them: {failures[0].message}"
+            f"{len(works)} runs together do not fit into the memory of {slot.name}, so {batch[0]} and its batch go "
+            f"on in two halves: {failures[0].message}"
         )
-        for unit, failure in zip(units, failures, strict=True):
-            self._record_attempt(slot, unit, failure, given_up=False)
-            self._end(unit, "ready")
+        for work, failure in zip(works, failures, strict=True):
+            self._record_attempt(slot, work.unit, failure, given_up=False)
+            self._end(work.unit, "ready")
 
     def _received(self, slot: Slot, work: _Work, result: Outcome | ReferenceOutcome | Failure) -> bool:
         """Record a member's result; whether the slot goes on with the same unit."""
@@ -336,7 +338,20 @@ class Loop:
         if not isinstance(job, TicketRun):
             directory.write_checkpoint(unit.run_id, unit.level, outcome.step, outcome.checkpoint)
         self._write(STATES, unit, [key | outcome.state])
+        self._compact_if_many()
         self._remove_checkpoints(unit, keep=None if isinstance(job, TicketRun) else outcome.step)
+
+    def _compact_if_many(self) -> None:
+        """Merge the parts once there are many, so that --status and the app stay fast while a study runs."""
+        self._parts += 1
+        if self._parts <= MOST_PARTS:
+            return
+        try:
+            compact(self._directory)
+        except StudyError as error:
+            # What is committed is there all the same; the next start refuses a damaged file.
+            self._progress.note(f"small files are not merged: {error}")
+        self._parts = 0
 
     def _save_checkpoint(self, unit: Unit, outcome: Outcome | ReferenceOutcome) -> None:
         self._directory.write_checkpoint(unit.run_id, unit.level, outcome.step, outcome.checkpoint)

@@ -178,8 +178,12 @@ def _plan_totals(plan: dict) -> str:
     measured = plan["estimate"] == "measured"
     estimated = "from measured times" if measured else "from default rates, nothing measured yet"
     slots, hours = plan["slots"], plan["device_hours"]
+    references = sum(run["kind"] == "reference" for run in plan["runs"])
+    runs = f"{len(plan['runs']) - references} runs" + (
+        f" and {references} reference energies" if references else ""
+    )
     return (
-        f"{_counted(plan['runs'], 'run')} in {plan['units']} units; {hours:.2g} device-hours ({duration(hours * 3600)}) of "
+        f"{runs} in {plan['units']} units; {hours:.2g} device-hours ({duration(hours * 3600)}) of "
         f"work, about {duration(plan['seconds'])} on {slots} slot{'s' if slots > 1 else ''} ({estimated})"
     )
 

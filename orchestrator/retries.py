@@ -52,7 +52,8 @@ class Retries:
     def lost(self, key: Hashable, now: float) -> int:
         """Let it rest after a loss; its losses in a row."""
         losses = self._losses[key] = self._losses.get(key, 0) + 1
-        wait = self._first_seconds * WAIT_FACTOR ** (losses - 1)
+        # Slots count on for weeks, and a large power overflows.
+        wait = self._first_seconds * WAIT_FACTOR ** min(losses - 1, MOST_ATTEMPTS)
         self._until[key] = now + min(wait, MOST_WAIT_SECONDS)
         return losses
 

@@ -27,6 +27,8 @@ from orchestrator.plan import Plan
 from orchestrator.provenance import code_version, environment
 from orchestrator.tables import TABLES, TABLES_VERSION, Table
 
+# How the names of files start that hold the rows of many parts.
+COMPACTED = "compacted-"
 # A reader that asks whether the lock is held holds it itself for an instant.
 _LOCK_PATIENCE_SECONDS = 1.0
 
@@ -100,7 +102,18 @@ class RunDirectory:
 
     def part(self, table: Table, run_id: str, *numbers: int) -> Path:
         """The file of a table for a run, or for its level, or for its level and attempt."""
-        return self.table(table) / (".".join((run_id, *map(str, numbers))) + ".parquet")
+        return self.table(table) / self.part_name(run_id, *numbers)
+
+    @staticmethod
+    def part_name(run_id: str, *numbers: int) -> str:
+        return ".".join((run_id, *map(str, numbers))) + ".parquet"
+
+    def new_compacted(self, table: Table) -> Path:
+        """The next name for a compacted file; none is used twice while there are files of it."""
+        taken = [
+            int(path.stem.removeprefix(COMPACTED)) for path in self.table(table).glob(f"{COMPACTED}*.parquet")
+        ]
+        return self.table(table) / f"{COMPACTED}{max(taken, default=0) + 1:06}.parquet"
 
     def checkpoint(self, run_id: str, level: int, step: int) -> Path:
         return self.checkpoints / f"{run_id}.{level}.{step}.npz"
@@ -132,10 +145,11 @@ class RunDirectory:
                     f"{self.path} has tables but no sweep.json; restore it or name another --out"
                 )
             return False
-        stored = self.read_plan()
-        if (stored.sweep, stored.profile) != (plan.sweep, plan.profile):
+        stored = self._read_sweep_json()
+        sweep, profile = stored["sweep"], stored["profile"]
+        if (sweep, profile) != (plan.sweep, plan.profile):
             raise StudyError(
-                f"{self.path} belongs to sweep {stored.sweep!r} at profile {stored.profile!r}, not to "
+                f"{self.path} belongs to sweep {sweep!r} at profile {profile!r}, not to "
                 f"{plan.sweep!r} at {plan.profile!r}; --out must name another directory"
             )
         return True
@@ -160,22 +174,33 @@ class RunDirectory:
         Raises:
             StudyError: it is missing, damaged or of a newer version.
         """
+        data = self._read_sweep_json()
+        try:
+            return Plan.from_data(data)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise self._damaged_sweep_json(error) from None
+
+    def _read_sweep_json(self) -> dict:
+        """The contents of sweep.json, whose runs are not looked at."""
         try:
             data = json.loads(self.sweep_json.read_text(encoding="utf-8"))
             version = int(data["tables_version"])
-            plan = Plan.from_data(data)
+            if missing := [name for name in ("sweep", "profile", "runs") if name not in data]:
+                raise KeyError(missing[0])
         except OSError as error:
             raise StudyError(f"{self.sweep_json} cannot be read: {error.strerror}") from None
         except KeyError as error:
             raise StudyError(f"{self.sweep_json} is damaged: {error.args[0]} is missing") from None
-        except (ValueError, TypeError, AttributeError) as error:
-            first_line = str(error).splitlines()[0]
-            raise StudyError(f"{self.sweep_json} is damaged: {first_line}") from None
+        except (ValueError, TypeError) as error:
+            raise self._damaged_sweep_json(error) from None
         if version > TABLES_VERSION:
             raise StudyError(
                 f"{self.sweep_json} has tables of version {version}; this program reads up to {TABLES_VERSION}"
             )
-        return plan
+        return data
+
+    def _damaged_sweep_json(self, error: Exception) -> StudyError:
+        return StudyError(f"{self.sweep_json} is damaged: {str(error).splitlines()[0]}")
 
     def stored_levels(self) -> dict[str, int | None]:
         """Every run that sweep.json asks for, and its levels where it has several; {} where there is none.
@@ -188,8 +213,12 @@ class RunDirectory:
         return {run["run_id"]: run.get("levels") for run in runs}
 
     def write_plan(self, plan: Plan) -> None:
-        """Write sweep.json, where it does not say the same already."""
-        if self.sweep_json.exists() and self.read_plan() == plan:
+        """Write sweep.json, where it does not say the same already in the present version.
+
+        So a directory of an older version says that it is of the present one before a file of it is written.
+        """
+        planned = {"tables_version": TABLES_VERSION, **plan.as_data()}
+        if self.sweep_json.exists() and planned.items() <= self._read_sweep_json().items():
             return
         data = {
             "tables_version": TABLES_VERSION,
@@ -197,7 +226,7 @@ class RunDirectory:
             "code_version": code_version(),
             "created_at": datetime.now(UTC).isoformat(),
             "environment": environment(),
-            **plan.as_data(),
+            **planned,
         }
         self._write(self.sweep_json, json.dumps(data, indent=1).encode())
 
@@ -211,7 +240,8 @@ class RunDirectory:
             return []
         try:
             batches = json.loads(self.batches_json.read_text(encoding="utf-8"))["batches"]
-            if not all(isinstance(run_id, str) for batch in batches for run_id in batch):
+            run_ids = [run_id for batch in batches for run_id in batch]
+            if not all(isinstance(each, str) for each in run_ids) or len({*run_ids}) < len(run_ids):
                 raise ValueError
         except (OSError, ValueError, KeyError, TypeError):
             raise StudyError(
@@ -227,16 +257,21 @@ class RunDirectory:
 
     def write_rows(self, table: Table, path: Path, rows: list[dict], sweep: str) -> None:
         """Write rows of a table as one immutable Parquet file with its provenance in the footer."""
-        provenance = {
+        provenance = {"numerics_version": str(NUMERICS_VERSION), "sweep": sweep}
+        self.write_table(path, pa.Table.from_pylist(rows, schema=table.schema), provenance)
+
+    def write_table(
+        self, path: Path, columns: pa.Table, provenance: dict[str, str], row_group_size: int | None = None
+    ) -> None:
+        """Write one immutable Parquet file, zstd, with provenance and the present versions in its footer."""
+        written_by = {
             "tables_version": str(TABLES_VERSION),
-            "numerics_version": str(NUMERICS_VERSION),
             "code_version": code_version(),
-            "sweep": sweep,
             "created_at": datetime.now(UTC).isoformat(),
         }
-        columns = pa.Table.from_pylist(rows, schema=table.schema.with_metadata(provenance))
         buffer = BytesIO()
-        pq.write_table(columns, buffer, compression="zstd")
+        columns = columns.replace_schema_metadata(provenance | written_by)
+        pq.write_table(columns, buffer, compression="zstd", row_group_size=row_group_size)
         self._write(path, buffer.getbuffer())
 
     def write_checkpoint(self, run_id: str, level: int, step: int, contents: bytes) -> None:
@@ -261,6 +296,13 @@ class RunDirectory:
         finally:
             with suppress(OSError):  # the next start removes what stays
                 staged.unlink(missing_ok=True)
+
+    def remove(self, path: Path) -> None:
+        """Remove a file whose rows another one has."""
+        try:
+            path.unlink()
+        except OSError as error:
+            raise StudyError(f"{path} cannot be removed: {error.strerror}") from None
 
     # --- checkpoints
 

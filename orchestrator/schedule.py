@@ -34,9 +34,9 @@ MISSING: tuple[State, ...] = ("ready", "running", "waiting")
 # of the longest.
 NEARLY_AS_LONG = 0.7
 # A batch that is in training goes back for a waiting one whose chain is longer by this part and this time; a
-# switch costs a checkpoint and at most a compilation.
-LONGER_BY = 0.02
-LONGER_BY_SECONDS = 600.0
+# switch costs reading a checkpoint and at most a compilation.
+LONGER_BY = 0.1
+LONGER_BY_SECONDS = 1800.0
 
 
 def units_of(run_id: str, job: Job) -> list[Unit]:
@@ -100,9 +100,7 @@ class Schedule:
         for unit, before in self._before.items():
             if before is not None:
                 self._after[before].append(unit)
-        self._states: dict[Unit, State] = {}
-        self._cause: dict[Unit, str] = {}
-        self._fill(set(done), set(diverged), set(failed))
+        self._states, self._cause = unit_states(self._before, set(done), set(diverged), set(failed))
         self._counts = Counter(self._states.values())
         self._completed, self._next_estimate = 0, 1
         self._compiled: dict[Hashable, set[Hashable]] = defaultdict(set)
@@ -110,27 +108,10 @@ class Schedule:
         self._made: dict[Unit, float] = {}
         self.regroup(batches)
 
-    def _fill(self, done: set[Unit], diverged: set[str], failed: set[Unit]) -> None:
-        for unit, before in self._before.items():
-            if unit in done:
-                self._states[unit] = "done"
-            elif before is not None and self._states[before] in ("failed", "diverged", "blocked"):
-                # A run that ended early blocks others; its own later levels ended with it.
-                self._states[unit] = "blocked"
-                self._cause[unit] = self._cause.get(before, before.run_id)
-            elif unit in failed:
-                self._states[unit] = "failed"
-            elif unit.run_id in diverged:
-                self._states[unit] = "diverged"
-            elif before is None or self._states[before] == "done":
-                self._states[unit] = "ready"
-            else:
-                self._states[unit] = "waiting"
-
     # --- batches and what they cost
 
     def regroup(self, batches: Iterable[Sequence[str]]) -> None:
-        """Train other runs together from now on; what is running stays as it is."""
+        """Train other runs together from now on, after `batches.halved`, say; what is running stays as it is."""
         self._batches = _batches_of_units(self.jobs, batches)
         self._batch_of = {unit: index for index, batch in enumerate(self._batches) for unit in batch}
         waits = {index: self._waited_for(batch) for index, batch in enumerate(self._batches)}
@@ -412,6 +393,35 @@ def prerequisites(jobs: dict[str, Job]) -> dict[Unit, Unit | None]:
         for run_id, job in jobs.items()
         for unit in units_of(run_id, job)
     }
+
+
+def unit_states(
+    before: dict[Unit, Unit | None], done: set[Unit], diverged: set[str], failed: set[Unit]
+) -> tuple[dict[Unit, State], dict[Unit, str]]:
+    """Where every unit stands that no slot has, and of blocked ones the run whose end blocks them.
+
+    Args:
+        before: of every unit the one that it waits for, as `prerequisites` says.
+        done, diverged, failed: as of a `Schedule`.
+    """
+    states: dict[Unit, State] = {}
+    causes: dict[Unit, str] = {}
+    for unit, previous in before.items():
+        if unit in done:
+            states[unit] = "done"
+        elif previous is not None and states[previous] in ("failed", "diverged", "blocked"):
+            # A run that ended early blocks others; its own later levels ended with it.
+            states[unit] = "blocked"
+            causes[unit] = causes.get(previous, previous.run_id)
+        elif unit in failed:
+            states[unit] = "failed"
+        elif unit.run_id in diverged:
+            states[unit] = "diverged"
+        elif previous is None or states[previous] == "done":
+            states[unit] = "ready"
+        else:
+            states[unit] = "waiting"
+    return states, causes
 
 
 def _batches_of_units(jobs: dict[str, Job], batches: Iterable[Sequence[str]]) -> list[tuple[Unit, ...]]:

@@ -33,7 +33,7 @@ class Standing:
         costs: learned from the whole study.
         checkpoints: the newest step of each unit that has a checkpoint.
         left_behind: ids in the directory that the plan does not ask for, chosen or not.
-        started: recorded batches that stay together, of the whole plan.
+        whole: the study with all its runs.
         since: failures that do not last have another chance if they were before this time; None: none has.
         retry_failed: those that last as well.
         batches: ids of chosen runs that are trained together.
@@ -46,7 +46,7 @@ class Standing:
     costs: CostModel
     checkpoints: dict[Unit, int]
     left_behind: list[str]
-    started: list[Batch]
+    whole: Study
     since: datetime | None
     retry_failed: bool
     batches: Sequence[Batch] = ()
@@ -75,12 +75,11 @@ class Standing:
         left_behind = sorted(there - set(plan.jobs))
         if since is not None:
             since = start_after(study.attempts, since)
-        started = started_batches(RunDirectory(path), study)
-        chosen = plan
+        chosen, whole = plan, study
         if only is not None:
             chosen, study = _part(plan, study, _chosen_ids(only, plan, study))
             study = replace(study, only=only.text)
-        return cls(plan, chosen, study, costs, checkpoints, left_behind, started, since, retry_failed)
+        return cls(plan, chosen, study, costs, checkpoints, left_behind, whole, since, retry_failed)
 
     @cached_property
     def schedule(self) -> Schedule:
@@ -97,6 +96,15 @@ class Standing:
             self.batches,
             self.retry_failed,
         )
+
+    @property
+    def started(self) -> list[Batch]:
+        """Recorded batches of the whole plan that stay together.
+
+        Raises:
+            StudyError: the record is damaged.
+        """
+        return started_batches(RunDirectory(self.study.path), self.whole)
 
     @property
     def name(self) -> str:

@@ -23,7 +23,18 @@ from nqs.tasks import LiveWeights, NetworkWeights
 from orchestrator.plan import Job, Plan
 from orchestrator.retries import TRANSIENT
 from orchestrator.run_directory import RunDirectory, StudyError
-from orchestrator.schedule import Schedule, Unit, run_states, units_of
+from orchestrator.schedule import Schedule, Unit, prerequisites, unit_states, units_of
+from orchestrator.table_files import (
+    damaged_files,
+    damaged_sentence,
+    files_of,
+    is_compacted,
+    read_files,
+    read_level,
+    read_table,
+    schema_of,
+    unique_rows,
+)
 from orchestrator.tables import (
     ATTEMPTS,
     REFERENCES,
@@ -130,15 +141,12 @@ class Study:
 
     def _of_committed(self, table: Table) -> pl.DataFrame:
         if _is_export(self.path):
-            files = [self.path / f"{table.name}.parquet"]
-        else:
-            directory = RunDirectory(self.path)
-            committed = self.states.select("run_id", "level").iter_rows()
-            files = [
-                path for run_id, level in committed if (path := directory.part(table, run_id, level)).exists()
-            ]
-        frame = _read_files(table, files, self.problems)
-        return _unique(table, frame)
+            return unique_rows(table, read_files(table, [self.path / f"{table.name}.parquet"], self.problems))
+        rows = read_table(RunDirectory(self.path), table, self.problems)
+        committed = self.states.select("run_id", "level")
+        return unique_rows(
+            table, rows.join(committed, on=["run_id", "level"], how="semi", maintain_order="left")
+        )
 
 
 def read_study(path: Path | str, plan: Plan | None = None) -> Study:
@@ -164,12 +172,11 @@ def read_study(path: Path | str, plan: Plan | None = None) -> Study:
         plan = directory.read_plan()
     problems: list[str] = []
     # `runs` after `states`: a run that ends in between is then not finished in either.
-    states = _unique(STATES, _read_table(directory, STATES, problems))
-    runs = _counting_runs(_read_table(directory, RUNS, problems), states)
-    references = _read_table(directory, REFERENCES, problems)
-    attempts = _unique(ATTEMPTS, _read_table(directory, ATTEMPTS, problems)).sort("at", "attempt")
-    problems += _damaged_parts(directory, STEPS) + _damaged_parts(directory, WEIGHTS)
-    problems += _missing_weights(directory, states)
+    states = unique_rows(STATES, read_table(directory, STATES, problems))
+    runs = _counting_runs(read_table(directory, RUNS, problems), states)
+    references = read_table(directory, REFERENCES, problems)
+    attempts = unique_rows(ATTEMPTS, read_table(directory, ATTEMPTS, problems)).sort("at", "attempt")
+    problems += _problems_of_large_tables(directory, states)
     references = _with_repository_references(references, problems)
     runs = _joined_runs(directory, plan, runs, states, references, attempts)
     joined = _joined_states(states, runs, references)
@@ -185,114 +192,37 @@ def _is_export(path: Path) -> bool:
 
 def _read_export(path: Path) -> Study:
     problems: list[str] = []
-    runs = _read_files(RUNS, [path / "runs.parquet"], problems, JOINED_RUNS)
-    states = _read_files(STATES, [path / "states.parquet"], problems, JOINED_STATES)
-    references = _read_files(REFERENCES, [path / "references.parquet"], problems)
-    attempts = _read_files(ATTEMPTS, [path / "attempts.parquet"], problems)
+    runs = read_files(RUNS, [path / "runs.parquet"], problems, JOINED_RUNS)
+    states = read_files(STATES, [path / "states.parquet"], problems, JOINED_STATES)
+    references = read_files(REFERENCES, [path / "references.parquet"], problems)
+    attempts = read_files(ATTEMPTS, [path / "attempts.parquet"], problems)
     provenance = {} if problems else pl.read_parquet_metadata(path / "runs.parquet")
     sweep, profile = provenance.get("sweep", path.name), provenance.get("profile", "unknown")
     return Study(path, sweep, profile, runs, states, references, attempts, problems)
 
 
-def _read_table(directory: RunDirectory, table: Table, problems: list[str]) -> pl.DataFrame:
-    return _read_files(table, _parts(directory, table), problems)
-
-
-def _parts(directory: RunDirectory, table: Table) -> list[Path]:
-    return sorted(directory.table(table).glob("*.parquet"))
-
-
-def _schema(columns: Iterable[Column]) -> pl.Schema:
-    arrow = pa.schema([(column.name, column.type) for column in columns])
-    return pl.Schema(pl.from_arrow(arrow.empty_table()).schema)
-
-
-def _read_files(
-    table: Table, files: list[Path], problems: list[str], columns: tuple[Column, ...] | None = None
-) -> pl.DataFrame:
-    """All rows of the files; a column that an older version lacks is null, a damaged file is a problem."""
-    schema = _schema(columns or table.columns)
-    if not files:
-        return pl.DataFrame(schema=schema)
-    try:
-        frame = _read_together(files, schema)
-    except (pl.exceptions.PolarsError, OSError):
-        return _read_one_by_one(table, files, schema, problems)
-    # A file without a key column is not one of ours, though its missing columns read as nulls.
-    certain = [name for name in table.key if name not in (*table.nullable_key, *table.later_key)]
-    foreign = frame.select(pl.any_horizontal(pl.col(certain).is_null()).any()).item()
-    return _read_one_by_one(table, files, schema, problems) if foreign else frame
-
-
-def _read_together(files: list[Path], schema: pl.Schema) -> pl.DataFrame:
-    scan = pl.scan_parquet(
-        files,
-        schema=schema,
-        missing_columns="insert",
-        extra_columns="ignore",
-        glob=False,
-        hive_partitioning=False,
-    )
-    return scan.collect()
-
-
-def _read_one_by_one(table: Table, files: list[Path], schema: pl.Schema, problems: list[str]) -> pl.DataFrame:
-    frames = [pl.DataFrame(schema=schema)]
-    for path in files:
-        try:
-            found = pl.read_parquet_schema(path)
-            missing = [name for name in table.key if name not in (*found, *table.later_key)]
-            if missing:
-                problems.append(
-                    f"{path} is not a file of the table {table.name}: it has no column {missing[0]!r}"
-                )
-                continue
-            frames.append(_read_together([path], schema))
-        except FileNotFoundError:
-            continue  # compaction or an extension replaced it while we read
-        except (pl.exceptions.PolarsError, OSError) as error:
-            if _whole_parquet(path):
-                reason = str(error).splitlines()[0]
-                problems.append(f"{path} does not fit the table {table.name}: {reason}")
-            else:
-                problems.append(_damaged(path))
-    return pl.concat(frames)
-
-
-def _unique(table: Table, frame: pl.DataFrame) -> pl.DataFrame:
-    """One row a key, so that a compaction is never seen half done."""
-    return frame.unique(list(table.key), keep="last", maintain_order=True)
-
-
-def _whole_parquet(path: Path) -> bool:
-    """Whether the file starts and ends as Parquet does; a truncated one doesn't."""
-    with path.open("rb") as file:
-        head = file.read(4)
-        file.seek(0, 2)
-        size = file.tell()
-        if size < 12:
-            return False
-        file.seek(-8, 2)
-        tail = file.read(8)
-    footer = int.from_bytes(tail[:4], "little")
-    return head == tail[4:] == b"PAR1" and footer + 12 <= size
-
-
-def _damaged(path: Path) -> str:
-    return f"{path} is truncated or damaged; remove it or restore it from a copy"
-
-
-def _damaged_parts(directory: RunDirectory, table: Table) -> list[str]:
-    return [_damaged(path) for path in _parts(directory, table) if not _whole_parquet(path)]
-
-
-def _missing_weights(directory: RunDirectory, states: pl.DataFrame) -> list[str]:
-    there = {path.name for path in _parts(directory, WEIGHTS)}
-    return [
-        f"{path} is missing, but level {level} of run {run_id} is committed; restore it, or remove that "
-        f"level's file in tables/{STATES.name} to train it again"
+def _problems_of_large_tables(directory: RunDirectory, states: pl.DataFrame) -> list[str]:
+    """Damaged files of `steps` and `weights`, which are read only when asked for, and weights that are missing."""
+    problems = [damaged_sentence(path) for path in damaged_files(directory, STEPS)]
+    damaged = damaged_files(directory, WEIGHTS)
+    problems += map(damaged_sentence, damaged)
+    files = files_of(directory, WEIGHTS)
+    names = {path.name for path in files}
+    whole = [path for path in files if is_compacted(path) and path not in damaged]
+    keys = read_files(WEIGHTS, whole, problems, WEIGHTS.columns[: len(WEIGHTS.key)])
+    compacted = set(keys.select("run_id", "level").unique().iter_rows())
+    missing = [
+        (run_id, level)
         for run_id, level in states.select("run_id", "level").iter_rows()
-        if (path := directory.part(WEIGHTS, run_id, level)).name not in there
+        if (run_id, level) not in compacted and directory.part_name(run_id, level) not in names
+    ]
+    # Weights that were compacted since their files were listed are not missing.
+    if missing and not set(files) <= set(files_of(directory, WEIGHTS)):
+        return _problems_of_large_tables(directory, states)
+    return problems + [
+        f"{directory.part(WEIGHTS, run_id, level)} is missing, but level {level} of run {run_id} is committed; "
+        f"restore it, or remove that level's file in tables/{STATES.name} to train it again"
+        for run_id, level in missing
     ]
 
 
@@ -300,15 +230,9 @@ def read_weights(directory: RunDirectory, run_id: str, level: int) -> NetworkWei
     """The live weights of a committed level.
 
     Raises:
-        StudyError: the file is missing or damaged.
+        StudyError: they are missing or their file is damaged.
     """
-    path = directory.part(WEIGHTS, run_id, level)
-    try:
-        return network_weights(pl.read_parquet(path, glob=False))
-    except FileNotFoundError:
-        raise StudyError(f"{path} is missing") from None
-    except (pl.exceptions.PolarsError, OSError):
-        raise StudyError(_damaged(path)) from None
+    return network_weights(read_level(directory, WEIGHTS, run_id, level))
 
 
 def network_weights(rows: pl.DataFrame) -> NetworkWeights:
@@ -351,7 +275,7 @@ def _joined_runs(
     attempts: pl.DataFrame,
 ) -> pl.DataFrame:
     """Every planned run with its outcome and status, then finished ones that the plan left behind."""
-    fields = _schema(RUN_FIELDS)
+    fields = schema_of(RUN_FIELDS)
     trainings = {run_id: job for run_id, job in plan.jobs.items() if not isinstance(job, ReferenceJob)}
     planned = pl.DataFrame([run_fields(run, plan.sweep) for run in trainings.values()], schema=fields)
     planned = planned.join(_outcomes(planned, finished), on="run_id", how="left")
@@ -373,7 +297,7 @@ def _joined_runs(
             .otherwise("status")
         )
     )
-    return _with_clusters(runs).select(_schema(JOINED_RUNS).names())
+    return _with_clusters(runs).select(schema_of(JOINED_RUNS).names())
 
 
 def _outcomes(planned: pl.DataFrame, finished: pl.DataFrame) -> pl.DataFrame:
@@ -480,22 +404,24 @@ def _statuses(
     holder = directory.holder()
     since = holder.since if holder else None
     diverged = finished.filter(outcome="diverged")
-    schedule = schedule_of(
-        plan,
-        finished,
-        states,
-        references,
-        attempts,
-        since=since,
-        retry_failed=holder is not None and holder.retry_failed,
-    )
+    # Not a schedule: its order and its estimates take longer than all the rest of reading.
+    done = committed_units(plan, states, references)
+    ended = set(diverged["run_id"])
+    failed = failed_units(attempts, since, holder is not None and holder.retry_failed)
+    units, causes = unit_states(prerequisites(plan.jobs), done, ended, failed)
+    # A run stands where its first unit does that is not done.
+    next_units: dict[str, Unit] = {}
+    for unit, state in units.items():
+        if state != "done":
+            next_units.setdefault(unit.run_id, unit)
     reasons = dict(attempts.sort("at").select("run_id", "message").iter_rows())
     reasons |= dict(diverged.select("run_id", "outcome_reason").iter_rows())
-    running = _running_units(directory, since.timestamp()) if since else set()
+    running = {unit.run_id for unit in _running_units(directory, since.timestamp())} if since else set()
     rows = []
-    for run_id, job in plan.jobs.items():
-        status, cause = run_states(schedule, run_id)
-        if status == "ready" and any(unit in running for unit in units_of(run_id, job)):
+    for run_id in plan.jobs:
+        unit = next_units.get(run_id)
+        status, cause = ("done", None) if unit is None else (units[unit], causes.get(unit))
+        if status == "ready" and run_id in running:
             status = "running"
         reason = reasons.get(run_id) if status in ("failed", "diverged") else None
         rows.append((run_id, status, cause, f"blocked by {cause}" if cause else reason))
@@ -519,10 +445,10 @@ def _running_units(directory: RunDirectory, since: float) -> set[Unit]:
 def _with_repository_references(references: pl.DataFrame, problems: list[str]) -> pl.DataFrame:
     """The study's own references and the repository's; the most trusted of a Hamiltonian first."""
     if REPOSITORY_REFERENCES.exists():
-        shared = _read_files(REFERENCES, [REPOSITORY_REFERENCES], problems)
+        shared = read_files(REFERENCES, [REPOSITORY_REFERENCES], problems)
         references = pl.concat([shared, references])
     # Before tables of version 3 there were ground states alone.
-    references = _unique(REFERENCES, references.with_columns(pl.col("parity").fill_null("even")))
+    references = unique_rows(REFERENCES, references.with_columns(pl.col("parity").fill_null("even")))
     references = with_gaps(with_extrapolations(references))
     order = pl.col("method").replace_strict(
         {method: rank for rank, method in enumerate(_REFERENCE_METHODS)}, default=len(_REFERENCE_METHODS)
@@ -624,6 +550,6 @@ def _joined_states(states: pl.DataFrame, runs: pl.DataFrame, references: pl.Data
                 -difference > pl.max_horizontal(_SIGNIFICANT * error, _ROUNDING * size)
             ),
         )
-        .select(_schema(JOINED_STATES).names())
+        .select(schema_of(JOINED_STATES).names())
         .sort("kind", "side", "run_id", "level")
     )

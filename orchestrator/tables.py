@@ -6,10 +6,11 @@ Energies are totals in units of J, magnetisations are per spin, `_error` is one 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import pyarrow as pa
 
-from nqs.config import DenseRun, Run, TicketRun, TrajectoryRun
+from nqs.config import DenseRun, Network, Run, TicketRun, TrajectoryRun
 from nqs.identity import canonical_json
 
 # Raised when a column is added or changes its meaning; readers accept older versions.
@@ -315,6 +316,11 @@ MASKS = Table(
 TABLES = {table.name: table for table in (RUNS, STATES, STEPS, WEIGHTS, REFERENCES, ATTEMPTS)}
 
 
+@lru_cache(maxsize=1024)
+def _network_parameters(network: Network) -> str:
+    return canonical_json({name: value for name, value in network.identity().items() if name != "kind"})
+
+
 def run_fields(run: Run, sweep: str) -> dict:
     """What a run is, as the columns RUN_FIELDS; the outcome columns of `runs` come on top."""
     dense: DenseRun = run.dense
@@ -335,9 +341,7 @@ def run_fields(run: Run, sweep: str) -> dict:
         "hamiltonian_name": getattr(hamiltonian, "name", hamiltonian.kind),
         "sites": hamiltonian.sites,
         "network": dense.network.kind,
-        "network_parameters": canonical_json(
-            {name: value for name, value in dense.network.identity().items() if name != "kind"}
-        ),
+        "network_parameters": _network_parameters(dense.network),
         "width_per_spin": dense.network.width_per_spin,
         "initial_parameters": dense.initial_parameters,
         "levels": run.levels if isinstance(run, TrajectoryRun) else None,

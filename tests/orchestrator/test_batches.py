@@ -14,7 +14,7 @@ from nqs.replicas import estimated_bytes
 from nqs.tasks import ReferenceTask
 from orchestrator.__main__ import main
 from orchestrator.actors import Failure, InlineExecutor, RayExecutor, Slot, Worker
-from orchestrator.batches import MEMORY_FRACTION, MOST_MEMBERS, batches_of
+from orchestrator.batches import MEMORY_FRACTION, MOST_MEMBERS, batches_of, halved
 from orchestrator.plan import Tickets
 from orchestrator.progress import Progress
 from orchestrator.run_directory import RunDirectory
@@ -145,6 +145,71 @@ def test_what_is_taken_together_does_not_depend_on_the_order_of_completion(seed)
     assert [units for units in taken if units[0].run_id == first[0]] == [
         tuple(Unit(run_id, level) for run_id in first) for level in (1, 2, 3)
     ]
+
+
+def test_members_become_ready_together():
+    """Trajectories of one shape whose dense runs are apart are apart too, and so are their tickets."""
+    plan = plan_of_three()
+    dense, trajectories = run_ids(plan, "dense"), run_ids(plan, "trajectory")
+    apart = [(dense[0],), tuple(dense[1:])]
+    batches = batches_of(plan, 99, recorded=apart)
+    assert batches[:4] == [*apart, (trajectories[0],), tuple(trajectories[1:])]
+    assert [len(batch) for batch in batches[4:]] == [2, 4]
+
+
+def test_auto_leaves_every_slot_its_share_of_the_work():
+    plan = small_plan(replicates=8, tickets=None)
+
+    def largest(slots: int) -> int:
+        return max(len(batch) for batch in batches_of(plan, "auto", 80e9, slots) if batch[0][0] == "t")
+
+    assert [largest(slots) for slots in (1, 4, 8)] == [8, 2, 1]
+
+
+def test_recorded_batches_stay_and_new_runs_are_planned_anew():
+    before, after = plan_of_three(tickets=None), small_plan(replicates=5, tickets=None)
+    recorded = batches_of(before, 2)
+    batches = batches_of(after, 4, recorded=recorded)
+    assert set(recorded) < set(batches)
+    assert sorted(run_id for batch in batches for run_id in batch) == sorted(
+        run_ids(after, "dense") + run_ids(after, "trajectory")
+    )
+    # What the plan no longer has leaves its batch.
+    assert max(map(len, batches_of(small_plan(replicates=1), 4, recorded=recorded))) == 2
+
+
+def test_a_batch_is_halved_in_place():
+    assert halved([("a",), ("b", "c", "d")], ("b", "c", "d")) == [("a",), ("b", "c"), ("d",)]
+    with pytest.raises(ValueError, match="run a is alone"):
+        halved([("a",)], ("a",))
+
+
+def test_another_flag_on_resume_leaves_what_has_started_together_and_says_so(tmp_path, capsys):
+    sweep, out = tmp_path / "small.py", tmp_path / "run"
+    sweep.write_text(SWEEP_FILE)
+    arguments = [str(sweep), "--out", str(out), "--executor", "inline", "--batch"]
+    # The first trajectory has a bug, so its batch is left unfinished.
+    (buggy, _) = run_ids(small_plan(), "trajectory")
+    assert main([*arguments, "2"], engine=FakeEngine(bugs=((buggy, 2),)).engine()) == 1
+    assert "stay in the batches" not in capsys.readouterr().out
+    sweep.write_text(SWEEP_FILE.replace("replicates=2", "replicates=4"))
+    assert main([*arguments, "1", "--retry-failed"], engine=FakeEngine().engine()) == 0
+    assert "2 runs that have started stay in the batches" in capsys.readouterr().out
+    sizes = dict(read_study(out).runs.filter(kind="trajectory").select("replicate", "batch").iter_rows())
+    assert sizes == {0: 2, 1: 2, 2: 1, 3: 1}
+
+
+def test_a_damaged_record_of_batches_is_one_sentence(tmp_path, capsys):
+    sweep, out = tmp_path / "small.py", tmp_path / "run"
+    sweep.write_text(SWEEP_FILE)
+    arguments = [str(sweep), "--out", str(out), "--executor", "inline"]
+    assert main(arguments, engine=FakeEngine(bugs=((run_ids(small_plan(), "dense")[0], 0),)).engine()) == 1
+    (out / "batches.json").write_text('{"batches": [[1]]}')
+    capsys.readouterr()
+    assert main([*arguments, "--retry-failed"], engine=FakeEngine().engine()) == 2
+    assert "batches.json is damaged" in capsys.readouterr().err
+    # Reading needs no record of what is trained together.
+    assert main([*arguments[:3], "--status"]) == 0
 
 
 # --- decisions

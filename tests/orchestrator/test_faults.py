@@ -22,7 +22,7 @@ from orchestrator.plan import Profile
 from orchestrator.progress import Progress
 from orchestrator.retries import MOST_ATTEMPTS, MOST_WAIT_SECONDS, Retries, patience_seconds
 from orchestrator.run_directory import RunDirectory
-from orchestrator.schedule import Schedule, Unit
+from orchestrator.schedule import Unit
 from orchestrator.store import read_study
 from orchestrator.tables import ATTEMPTS
 from tests.orchestrator.fake_engine import FakeEngine
@@ -72,10 +72,11 @@ def ray_slots():
 
 def test_rests_grow_to_a_bound_and_a_report_makes_up_for_losses():
     rests, now, found = Retries(), 100.0, []
-    for _ in range(6):
+    # A broken device of a long study is lost a thousand times.
+    for _ in range(1000):
         rests.lost("unit", now)
         found.append(rests.next_end() - now)
-    assert found == [1, 4, 16, MOST_WAIT_SECONDS, MOST_WAIT_SECONDS, MOST_WAIT_SECONDS]
+    assert found == [1, 4, 16] + [MOST_WAIT_SECONDS] * 997
     assert (rests.rested(now + 59), rests.rested(now + 60), rests.rested(now + 60)) == ([], ["unit"], [])
     rests.settled("unit")
     assert rests.lost("unit", now) == 1
@@ -242,25 +243,6 @@ def test_a_run_that_does_not_fit_alone_fails_with_what_to_do(tmp_path, notes):
     assert "fewer samples or a smaller network" in study.attempts["message"][-1]
 
 
-def test_halves_stay_halves_at_later_levels_and_earlier_ones_are_left_alone():
-    plan = small_plan(replicates=4, tickets=None)
-    together = run_ids(plan, "trajectory")
-    schedule = Schedule(plan, lambda unit, job: 1.0, batches=[together])
-    for level in (0, 1):
-        for unit in list(schedule.states):
-            if unit.level == level and schedule.state(unit) == "ready":
-                schedule.complete(unit)
-    schedule.split([Unit(run_id, 2) for run_id in together])
-    taken = []
-    while units := schedule.take():
-        taken.append(units)
-        for unit in units:
-            schedule.complete(unit)
-    taken = [units for units in taken if units[0].run_id in together]
-    assert sorted(len(units) for units in taken) == [2] * 4
-    assert schedule.finished
-
-
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
@@ -295,9 +277,13 @@ class StopsOnce(FakeEngine):
 
 def test_a_slot_that_hangs_is_ended_and_its_task_goes_on(tmp_path, ray_slots, monkeypatch):
     attempts = RunDirectory(tmp_path / "run").table(ATTEMPTS)
-    # Ray takes five seconds to end a process that does not answer, and the next one needs its place.
-    monkeypatch.setattr(loop, "patience_seconds", lambda *_: 60.0 if any(attempts.iterdir()) else 6.0)
     (tmp_path / "stop").touch()
+    # Nothing but the process that has stopped is slow here, however long ray takes to start and to end it.
+
+    def patience(*_) -> float:
+        return 1.0 if not (tmp_path / "stop").exists() and not any(attempts.iterdir()) else 300.0
+
+    monkeypatch.setattr(loop, "patience_seconds", patience)
     executor = ray_slots(StopsOnce(stops_while=tmp_path / "stop").engine(), gpus=1)
     run_study(tmp_path / "run", small_plan(replicates=1), executor=executor)
     run_study(tmp_path / "undisturbed", small_plan(replicates=1))

@@ -4,8 +4,9 @@ import random
 
 import pytest
 
+from nqs.config import TransverseFieldIsing
 from orchestrator.plan import Tickets
-from orchestrator.schedule import Schedule, Unit, prerequisite, rehearse, run_states
+from orchestrator.schedule import NEARLY_AS_LONG, Schedule, Unit, prerequisite, rehearse, run_states
 from tests.orchestrator.studies import run_ids, small_plan
 
 
@@ -128,3 +129,85 @@ def test_a_rehearsal_takes_no_longer_than_the_bound_of_list_scheduling_and_leave
     assert 13 / 2 <= end <= 13 / 2 + 4 / 2
     assert schedule.states == before
     assert len(rehearse(schedule, 1)) == 13
+
+
+# --- which slot
+
+
+def test_a_free_slot_takes_the_level_after_its_own_and_no_slot_stays_idle():
+    plan = small_plan(replicates=2, tickets=None, references=False)
+    one, other = run_ids(plan, "dense")
+    schedule = Schedule(plan, one_second)
+    assert schedule.assign("ab") == [("a", (Unit(one, 0),)), ("b", (Unit(other, 0),))]
+    had = []
+    for free in ("ba", "ab", "ba"):
+        for unit, state in schedule.states.items():
+            if state == "running":
+                schedule.complete(unit)
+        # Whichever slot is named first.
+        had.append({slot: units[0].run_id for slot, units in schedule.assign(free)})
+    assert had[0].keys() == {"a", "b"}
+    assert had[1:] == [had[0]] * 2
+
+
+def test_a_slot_prefers_the_program_it_has_among_nearly_equal_chains_only():
+    sides = [TransverseFieldIsing(side=side, field=3.0) for side in (2, 3)]
+    plan = small_plan(hamiltonians=sides, replicates=2, methods=[], tickets=None, references=False)
+    small, next_small, *large = run_ids(plan, "dense")
+
+    def second(of_large: float) -> str:
+        """What a slot takes after a small one, where the other small one takes 1 s and the large ones this."""
+        seconds = {small: 9.0, next_small: 1.0} | dict.fromkeys(large, of_large)
+        schedule = Schedule(plan, lambda unit, job: seconds[unit.run_id])
+        schedule.assign("a")
+        schedule.complete(Unit(small, 0))
+        ((_, (unit,)),) = schedule.assign("a")
+        return unit.run_id
+
+    assert second(0.9 / NEARLY_AS_LONG) == next_small
+    assert second(1.1 / NEARLY_AS_LONG) == large[0]
+
+
+# --- the last round
+
+
+def hours(unit, job):
+    return 3600.0
+
+
+def test_the_last_round_is_shared_by_what_is_left_and_not_before():
+    plan = small_plan(replicates=4, methods=[], tickets=None, references=False)
+    schedule = Schedule(plan, hours)
+    running = [units for _, units in schedule.assign("abc")]
+    # One of four waits, and none has made more than a little.
+    assert not schedule.yields(running[0], 0.1, slots=3)
+    assert schedule.yields(running[0], 0.6, slots=3)
+    # With as many waiting as there are slots, another round comes anyhow.
+    assert not schedule.yields(running[0], 0.6, slots=1)
+    schedule.release(running[0][0], 0.6)
+    ((_, units),) = schedule.assign("a")
+    assert units != running[0]
+    # What was put back has 24 minutes left, less than the others.
+    assert not schedule.yields(units, 0.0, slots=3)
+    assert schedule.seconds_left(1, {units[0]: 0.0}) == pytest.approx(4 * 3600)
+
+
+def test_counts_and_time_left_follow_what_happens():
+    plan = small_plan()
+    schedule = Schedule(plan, one_second)
+    for count, unit in enumerate(unit for unit in schedule.states):
+        assert sum(schedule.counts.values()) == 13
+        assert schedule.seconds_left(slots=1) == pytest.approx(13 - count)
+        schedule.complete(unit)
+    assert schedule.finished and schedule.counts == {"done": 13}
+
+
+def test_the_order_follows_what_is_learned():
+    plan = small_plan(replicates=3, methods=[], tickets=None, references=False)
+    first, second, third = run_ids(plan, "dense")
+    seconds = dict.fromkeys((first, second, third), 1.0)
+    schedule = Schedule(plan, lambda unit, job: seconds[unit.run_id])
+    assert schedule.take() == (Unit(first, 0),)
+    seconds[third] = 5.0
+    schedule.complete(Unit(first, 0))
+    assert schedule.take() == (Unit(third, 0),)
