@@ -191,8 +191,10 @@ def _plan_totals(plan: dict) -> str:
 # --- what several reports say
 
 
-def _estimate(standing: Standing) -> Source:
-    """What estimated times rest on; the same for all trainings."""
+def _estimate(standing: Standing) -> Source | None:
+    """What estimated times rest on, the same for all trainings; None where nothing is left to estimate."""
+    if not standing.schedule.seconds:
+        return None
     trainings = (job for job in standing.chosen.jobs.values() if not isinstance(job, ReferenceJob))
     return next(map(standing.costs.source, trainings), "default rates")
 
@@ -347,7 +349,8 @@ def print_status(console: Console, status: dict) -> None:
     if failed := status["need_retry_failed"]:
         _line(console, f"{left_out_sentence(failed)}; --explain {failed[0]} tells more")
     _print_left_behind(console, status["left_behind"])
-    _line(console, f"times from {status['estimate'].replace('measured', 'measured times')}, on one slot")
+    if status["estimate"]:
+        _line(console, f"times from {status['estimate'].replace('measured', 'measured times')}, on one slot")
     driver = status["driver"]
     _line(
         console,

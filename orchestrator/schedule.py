@@ -94,6 +94,7 @@ class Schedule:
     ):
         self.jobs = plan.jobs
         self._seconds_of = seconds
+        self.seconds: dict[Unit, float] = {}  # of units that have not ended
         # In the plan's order, so parents come first.
         self._before = prerequisites(plan.jobs)
         self._after: dict[Unit, list[Unit]] = {unit: [] for unit in self._before}
@@ -114,7 +115,9 @@ class Schedule:
         """Train other runs together from now on, after `batches.halved`, say; what is running stays as it is."""
         self._batches = _batches_of_units(self.jobs, batches)
         self._batch_of = {unit: index for index, batch in enumerate(self._batches) for unit in batch}
-        waits = {index: self._waited_for(batch) for index, batch in enumerate(self._batches)}
+        # Of what has ended nothing is asked any more, and it is most of a large study.
+        left = {index for index, batch in enumerate(self._batches) if self._missing(batch)}
+        waits = {index: self._waited_for(self._batches[index]) & left for index in sorted(left)}
         self._batch_order = list(TopologicalSorter(waits).static_order())
         self._batches_after: dict[int, list[int]] = {index: [] for index in waits}
         for index, others in waits.items():
@@ -127,15 +130,22 @@ class Schedule:
         """The batches that must have ended before these units start together."""
         return {self._batch_of[before] for unit in units if (before := self._before[unit]) is not None}
 
+    def _missing(self, units: Iterable[Unit]) -> list[Unit]:
+        return [unit for unit in units if self._states[unit] in MISSING]
+
     def _estimate(self) -> None:
         """Ask for all times anew: of units, of batches, and of the longest chain that each batch starts."""
-        self.seconds = {unit: self._seconds_of(unit, self.jobs[unit.run_id]) for unit in self._before}
+        self.seconds = {
+            unit: self._seconds_of(unit, self.jobs[unit.run_id])
+            for unit, state in self._states.items()
+            if state not in ("done", "diverged")
+        }
         self._left_seconds = sum(
             seconds for unit, seconds in self.seconds.items() if self._states[unit] in MISSING
         )
         self._chains: dict[int, float] = {}
         for batch in reversed(self._batch_order):
-            missing = [unit for unit in self._batches[batch] if self._states[unit] in MISSING]
+            missing = self._missing(self._batches[batch])
             after = max((self._chains[other] for other in self._batches_after[batch]), default=0.0)
             self._chains[batch] = self.batch_seconds(missing) + after
         self._heap: list[tuple[float, int]] = []
@@ -286,7 +296,7 @@ class Schedule:
     @property
     def missing(self) -> list[Unit]:
         """Units that are not done and can still run, parents first."""
-        return [unit for unit, state in self._states.items() if state in MISSING]
+        return self._missing(self._states)
 
     def blocked_by(self, unit: Unit) -> str | None:
         """The run whose end blocks this unit: the first cause, not the next link of the chain."""

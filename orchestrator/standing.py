@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cache, cached_property, partial
 from itertools import islice
 from pathlib import Path
 
@@ -30,7 +30,7 @@ class Standing:
         plan: all that the sweep asks for.
         chosen: the part of it that is asked for now.
         study: what is there of that part; without a selection also finished runs that the plan left behind.
-        costs: learned from the whole study.
+        learn_costs: makes `costs`, once.
         checkpoints: the newest step of each unit that has a checkpoint.
         left_behind: ids in the directory that the plan does not ask for, chosen or not.
         whole: the study with all its runs.
@@ -43,7 +43,7 @@ class Standing:
     plan: Plan
     chosen: Plan
     study: Study
-    costs: CostModel
+    learn_costs: Callable[[], CostModel]
     checkpoints: dict[Unit, int]
     left_behind: list[str]
     whole: Study
@@ -68,7 +68,7 @@ class Standing:
             StudyError: as `read_study`.
         """
         study = read_study(path, plan)
-        costs = CostModel.of(plan, study.states, study.runs)
+        learn_costs = cache(partial(CostModel.of, plan, study.states, study.runs))
         steps = RunDirectory(path).newest_steps()
         checkpoints = {Unit(*unit): step for unit, step in steps.items()}
         there = {unit.run_id for unit in checkpoints} | set(study.runs["run_id"])
@@ -79,7 +79,12 @@ class Standing:
         if only is not None:
             chosen, study = _part(plan, study, _chosen_ids(only, plan, study))
             study = replace(study, only=only.text)
-        return cls(plan, chosen, study, costs, checkpoints, left_behind, whole, since, retry_failed)
+        return cls(plan, chosen, study, learn_costs, checkpoints, left_behind, whole, since, retry_failed)
+
+    @property
+    def costs(self) -> CostModel:
+        """Learned from the whole study, when first asked for: a finished one has nothing to estimate."""
+        return self.learn_costs()
 
     @cached_property
     def schedule(self) -> Schedule:
@@ -91,7 +96,7 @@ class Standing:
             study.states,
             study.references,
             study.attempts,
-            self.costs.seconds,
+            lambda unit, job: self.costs.seconds(unit, job),
             self.since,
             self.batches,
             self.retry_failed,
