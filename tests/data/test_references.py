@@ -70,6 +70,15 @@ def test_dmrg_equals_exact_diagonalisation_where_both_are_known():
         assert abs(row["energy"] - energy) <= row["energy_error"]
 
 
+@pytest.mark.parametrize("side", [3, 4, 5])
+@pytest.mark.parametrize("parity", ["even", "odd"])
+def test_at_the_critical_field_the_largest_bond_dimension_is_exact_to_a_billionth(side, parity):
+    of_lattice = {"side": side, "boundary": "open", "field": 3.04438, "parity": parity}
+    (exact,) = rows(method="ed", **of_lattice)
+    largest = max(rows(method="dmrg", **of_lattice), key=lambda row: row["bond_dimension"] or 0)
+    assert abs(largest["energy"] - exact["energy"]) < 1e-9
+
+
 def test_errors_of_shortened_series_cover_the_exact_or_the_best_energy():
     """What a series says at every bond dimension; docs/references.md tells which of these cases made the rule."""
     exact = {(r["hamiltonian_parameters"], r["parity"]): r["energy"] for r in rows(method="ed")}
