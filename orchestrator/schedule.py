@@ -113,11 +113,12 @@ class Schedule:
 
     def regroup(self, batches: Iterable[Sequence[str]]) -> None:
         """Train other runs together from now on, after `batches.halved`, say; what is running stays as it is."""
-        self._batches = _batches_of_units(self.jobs, batches)
+        # Of runs that have ended nothing is asked any more, and they are most of a large study.
+        left = {unit.run_id for unit in self._missing(self._states)}
+        jobs = {run_id: job for run_id, job in self.jobs.items() if run_id in left}
+        self._batches = _batches_of_units(jobs, ([each for each in batch if each in left] for batch in batches))
         self._batch_of = {unit: index for index, batch in enumerate(self._batches) for unit in batch}
-        # Of what has ended nothing is asked any more, and it is most of a large study.
-        left = {index for index, batch in enumerate(self._batches) if self._missing(batch)}
-        waits = {index: self._waited_for(self._batches[index]) & left for index in sorted(left)}
+        waits = {index: self._waited_for(batch) for index, batch in enumerate(self._batches)}
         self._batch_order = list(TopologicalSorter(waits).static_order())
         self._batches_after: dict[int, list[int]] = {index: [] for index in waits}
         for index, others in waits.items():
@@ -128,7 +129,7 @@ class Schedule:
 
     def _waited_for(self, units: tuple[Unit, ...]) -> set[int]:
         """The batches that must have ended before these units start together."""
-        return {self._batch_of[before] for unit in units if (before := self._before[unit]) is not None}
+        return {self._batch_of[before] for unit in units if (before := self._before[unit]) in self._batch_of}
 
     def _missing(self, units: Iterable[Unit]) -> list[Unit]:
         return [unit for unit in units if self._states[unit] in MISSING]
@@ -436,7 +437,7 @@ def unit_states(
 
 def _batches_of_units(jobs: dict[str, Job], batches: Iterable[Sequence[str]]) -> list[tuple[Unit, ...]]:
     """The units of all jobs in batches: one level of the runs that are trained together."""
-    together = [*batches]
+    together = [batch for batch in batches if batch]
     batched = {run_id for batch in together for run_id in batch}
     together += [(run_id,) for run_id in jobs if run_id not in batched]
     # In the plan's order, by their first members.
