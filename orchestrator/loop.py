@@ -207,6 +207,7 @@ class Loop:
     def _start(self, slot: Slot, unit: Unit) -> _Work:
         job = self._plan.jobs[unit.run_id]
         self._progress.started(slot, unit, job)
+        self._log(unit, f"begins on {slot.name}")
         with self.overhead.driver("preparing"):
             return _Work(unit, self._task(unit, job))
 
@@ -325,6 +326,7 @@ class Loop:
         if outcome.checkpoint is not None:
             self._directory.write_checkpoint(unit.run_id, unit.level, outcome.step, outcome.checkpoint)
         self._write(REFERENCES, unit, [outcome.row])
+        self._log(unit, f"done, energy {outcome.energy:.12g}")
         self._remove_checkpoints(unit, keep=outcome.step)
 
     def _commit(self, slot: Slot, unit: Unit, job: Job, outcome: Outcome) -> None:
@@ -338,6 +340,7 @@ class Loop:
         if not isinstance(job, TicketRun):
             directory.write_checkpoint(unit.run_id, unit.level, outcome.step, outcome.checkpoint)
         self._write(STATES, unit, [key | outcome.state])
+        self._log(unit, f"done, energy {outcome.state['energy']:.10g} ± {outcome.state['energy_error']:.2g}")
         self._compact_if_many()
         self._remove_checkpoints(unit, keep=None if isinstance(job, TicketRun) else outcome.step)
 
@@ -369,6 +372,7 @@ class Loop:
         self._wall_seconds[unit.run_id] += outcome.wall_seconds
         self._write_run(unit, job, "diverged", outcome.diverged, _where(slot, outcome))
         self._remove_checkpoints(unit, keep=None)
+        self._log(unit, f"diverged: {outcome.diverged}")
         self._progress.note(f"{unit.run_id} diverged: {outcome.diverged}")
         self._end(unit, "diverged")
 
@@ -397,10 +401,10 @@ class Loop:
             "message": failure.message,
             "device": slot.name,
             # Not the clock, which may be set back to before this start.
-            "at": self._since + timedelta(seconds=time.monotonic() - self._began),
+            "at": self._now(),
             "given_up": given_up,
         }
-        self._directory.append_log(unit.run_id, f"{attempt['at']:%Y-%m-%d %H:%M:%S} UTC\n{failure.traceback}")
+        self._log(unit, f"attempt {attempt['attempt']} failed on {slot.name}\n{failure.traceback}")
         path = self._directory.part(ATTEMPTS, unit.run_id, unit.level, attempt["attempt"])
         self._directory.write_rows(ATTEMPTS, path, [attempt], self._plan.sweep)
 
@@ -416,6 +420,15 @@ class Loop:
             case "ready":
                 self.schedule.release(unit)
         self._progress.ended(unit)
+
+    def _now(self) -> datetime:
+        """The time of day as the start saw it, which a clock that jumps does not change."""
+        return self._since + timedelta(seconds=time.monotonic() - self._began)
+
+    def _log(self, unit: Unit, text: str) -> None:
+        self._directory.append_log(
+            unit.run_id, f"{self._now():%Y-%m-%d %H:%M:%S} UTC, level {unit.level}: {text}"
+        )
 
     # --- rows
 

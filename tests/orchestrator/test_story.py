@@ -43,7 +43,10 @@ def test_a_finished_trajectory_tells_its_family_its_levels_and_its_files(half_fa
         (3, 5, True)
     ]
     on_disk = {str(path) for path in half_failed.rglob(f"{OF_GOOD}*")}
-    assert set(told["files"]) == on_disk and len(on_disk) == 3 * 3 + 1 + 1
+    # Three tables a level, its row of `runs`, the last checkpoint and the log.
+    assert set(told["files"]) == on_disk and len(on_disk) == 3 * 3 + 1 + 1 + 1
+    begun, ended = told["log"][-2:]
+    assert "level 3: begins on cpu 0" in begun and "level 3: done, energy " in ended
 
 
 def test_a_failed_run_tells_its_failures_its_log_and_what_tries_it_again(half_failed):
