@@ -513,7 +513,8 @@ def _work(
         if options.limit is not None:
             # A cluster may have no slots yet.
             standing = standing.limited(options.limit, max(1, len(executor.slots)))
-        directory.write_batches(standing.record_of_batches)
+        others = standing.other_batches
+        directory.write_batches([*standing.batches, *others])
         loop = Loop(
             standing.chosen,
             directory,
@@ -523,6 +524,7 @@ def _work(
             standing.since,
             signals.received,
             batches=standing.batches,
+            other_batches=others,
             retry_failed=options.retry_failed,
             fail_fast=options.fail_fast,
         )

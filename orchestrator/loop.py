@@ -90,6 +90,7 @@ class Loop:
         stopped: asked between any two results; once true nothing more is started.
         stretch_seconds: how long a batch goes on before it reports.
         batches: ids of runs that are trained together; a run that is in none is trained alone.
+        other_batches: of runs that are not asked for in this start; they stay on record.
         retry_failed: whether failures that last have another chance, too.
         fail_fast: whether to end at the first run that is given up; what runs goes on to its next report.
         first_wait_seconds: before a unit or a slot that was lost is tried again.
@@ -107,6 +108,7 @@ class Loop:
         stopped: Callable[[], bool] = lambda: False,
         stretch_seconds: float = STRETCH_SECONDS,
         batches: Sequence[Batch] = (),
+        other_batches: Sequence[Batch] = (),
         retry_failed: bool = False,
         fail_fast: bool = False,
         first_wait_seconds: float = FIRST_WAIT_SECONDS,
@@ -114,6 +116,7 @@ class Loop:
     ):
         self._plan, self._directory, self._costs, self._progress = plan, directory, costs, progress
         self._train_together(batches)
+        self._other_batches = other_batches
         self._stopped, self._stretch_seconds = stopped, stretch_seconds
         since = start_after(study.attempts, since)
         self._since, self._began = since, time.monotonic()
@@ -270,7 +273,7 @@ class Loop:
         (batch,) = [batch for batch in self._batches if works[0].unit.run_id in batch]
         self._train_together(halved(self._batches, batch))
         # Before anything of them is trained in the new company.
-        self._directory.write_batches(self._batches)
+        self._directory.write_batches([*self._batches, *self._other_batches])
         self.schedule.regroup(self._batches)
         self._progress.note(
             f"{len(works)} runs together do not fit into the memory of {slot.name}, so {batch[0]} and its batch go "
