@@ -54,6 +54,17 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _named(text: str) -> str:
+    if not text.strip():
+        # An empty variable of a shell script; --explain "" would else be a start.
+        raise argparse.ArgumentTypeError("is empty")
+    return text
+
+
+def _path(text: str) -> Path:
+    return Path(_named(text))
+
+
 def _cluster_address(text: str) -> str:
     host, _, port = text.rpartition(":")
     if text != "auto" and not (host and "/" not in host and port.isdecimal()):
@@ -114,7 +125,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"A scale that the sweep file declares. Default: {DEFAULT_PROFILE}.",
     )
     parser.add_argument(
-        "--out", metavar="DIR", type=Path, help="The run directory. Default: runs/<sweep name>-<profile>."
+        "--out", metavar="DIR", type=_path, help="The run directory. Default: runs/<sweep name>-<profile>."
     )
     _add_asking(parser.add_argument_group("instead of running"))
     _add_choosing(parser.add_argument_group("what to run"))
@@ -135,13 +146,14 @@ def _add_asking(group: argparse._ArgumentGroup) -> None:
     instead.add_argument(
         "--explain",
         metavar="RUN_ID",
+        type=_named,
         help="Tell a run's whole story: what it is, why it is there, what it waits for, its levels, failures "
         "and files. The beginning of its id is enough.",
     )
     instead.add_argument(
         "--export",
         metavar="DIR",
-        type=Path,
+        type=_path,
         help="Write joined, documented tables of what is there, one file a table.",
     )
     instead.add_argument(
@@ -267,8 +279,14 @@ def main(arguments: list[str] | None = None, engine: Engine | None = None) -> in
     parser = _parser()
     options = parser.parse_args(arguments)
     _check_flags(parser, options)
-    if options.address and options.executor == "inline":
-        parser.error("argument --address: not with --executor inline, which trains in this process")
+    if options.executor == "inline":
+        for flag, given in (
+            ("address", options.address),
+            ("gpus", options.gpus),
+            ("slots-per-gpu", options.slots_per_gpu > 1),
+        ):
+            if given:
+                parser.error(f"argument --{flag}: not with --executor inline, which trains in this process")
     try:
         plan = load_plan(options.sweep, options.profile)
         out = options.out or Path("runs") / f"{plan.sweep}-{plan.profile}"

@@ -344,6 +344,10 @@ BAD_USE = {
     ),
     "an unknown run": (["--explain", "t0"], "--explain t0: no run of small, profile paper begins so"),
     "several runs": (["--explain", "k"], "--explain k: 4 runs begin so: k"),
+    "a run without a name": (["--explain", ""], "--explain: is empty"),
+    "an export to nowhere": (["--export", ""], "--export: is empty"),
+    "a cluster in this process": (["--address", "auto", *INLINE], "--address: not with --executor inline"),
+    "GPUs in this process": (["--gpus", "2", *INLINE], "--gpus: not with --executor inline"),
     "two things at once": (["--plan", "--status"], "not allowed with argument --plan"),
     "an export of nothing": (["--export", "there"], "has no results to export yet"),
 }
