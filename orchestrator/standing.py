@@ -6,7 +6,6 @@ from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 
 import polars as pl
@@ -145,7 +144,7 @@ class Standing:
     def limited(self, runs: int, slots: int) -> Standing:
         """With no more than so many runs to do: the first that so many slots would begin."""
         order = dict.fromkeys(each.unit.run_id for each in rehearse(self.schedule, slots))
-        begun = set(islice(order, runs))
+        begun = set([*order][:runs])
         parents = {parent for run_id in begun for parent in self._parents(run_id)} - begun
         jobs = {
             run_id: job if run_id in begun else self._as_far_as_done(run_id, job)
