@@ -242,7 +242,9 @@ def test_halves_of_a_choice_leave_the_other_batches_on_record(tmp_path):
     sweep.write_text(SWEEP_FILE.replace("replicates=2", "replicates=4"))
     plan = small_plan(replicates=4)
     arguments = [str(sweep), "--out", str(tmp_path / "run"), "--executor", "inline", "--batch", "2"]
-    assert main([*arguments, "--only", "kind == 'trajectory' and replicate < 2"], engine=FitsOne().engine()) == 0
+    assert (
+        main([*arguments, "--only", "kind == 'trajectory' and replicate < 2"], engine=FitsOne().engine()) == 0
+    )
     recorded = {tuple(batch) for batch in RunDirectory(tmp_path / "run").read_batches()}
     trained = {run_id for run_id, status in statuses(tmp_path / "run").items() if status == "done"}
     assert all(len(batch) == 1 for batch in recorded if not trained.isdisjoint(batch))
