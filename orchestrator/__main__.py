@@ -11,7 +11,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -488,9 +487,9 @@ def _run(options: argparse.Namespace, plan: Plan, directory: RunDirectory, engin
         command = shlex.join(["python", "-m", "orchestrator", *sys.argv[1:]])
         print(f"interrupted; all that was committed is kept, and the same command goes on: {command}")
         return INTERRUPTED
-    ended = Standing.of(plan, directory.path, options.only, retry_failed=options.retry_failed)
-    standing = replace(ended, since=standing.since)
-    return _finish(options, standing, started)
+    # What failed and was not tried in this start, by --limit say, remains a failure.
+    ended = Standing.of(plan, directory.path, options.only)
+    return _finish(options, ended, started, loop)
 
 
 def _missing_package(schedule: Schedule) -> str | None:
@@ -569,13 +568,13 @@ def _executor(
     return executor
 
 
-def _finish(options: argparse.Namespace, standing: Standing, started: float) -> int:
+def _finish(options: argparse.Namespace, standing: Standing, started: float, loop: Loop | None = None) -> int:
     from orchestrator.reports import print_summary
 
     console = _console()
     print_summary(console, standing, time.monotonic() - started)
     left = len(standing.missing_runs)
-    if left and options.fail_fast and standing.failed_runs:
+    if left and loop is not None and loop.ended_by_failure:
         print(f"ended at the first failure; runs left: {left}; the command without --fail-fast does them")
     elif left and options.limit is not None:
         print(f"ended after --limit {options.limit}; runs left: {left}; the same command does the next")

@@ -82,6 +82,11 @@ class _Work:
 class Loop:
     """Runs what is missing of a study.
 
+    Attributes:
+        schedule: where every unit stands.
+        overhead: how the time was spent.
+        ended_by_failure: whether `fail_fast` has ended it.
+
     Args:
         directory: prepared and locked by the caller.
         study: what the directory holds.
@@ -122,7 +127,7 @@ class Loop:
         self._since, self._began = since, time.monotonic()
         tables = study.runs, study.states, study.references, study.attempts
         self.schedule = schedule_of(plan, *tables, costs.seconds, since, batches, retry_failed)
-        self._fail_fast, self._ending = fail_fast, False
+        self._fail_fast, self.ended_by_failure = fail_fast, False
         self._hung_after_seconds = hung_after_seconds
         # Slots too, so that a broken one does not take and lose one unit after another.
         self._units, self._slots = Retries(first_wait_seconds), Retries(first_wait_seconds)
@@ -159,7 +164,7 @@ class Loop:
             self.overhead.idle(slot)
             # Who is trained, diverged or failed leaves the batch; the others go on.
             left = self._received_batch(slot, works.pop(slot), results)
-            if self._ending:
+            if self.ended_by_failure:
                 return  # what they reported is in their checkpoints
             if left and self._yields(left, len(executor.slots)):
                 for work in left:
@@ -171,10 +176,10 @@ class Loop:
         while not self._stopped():
             self._end_rests()
             free = (slot for slot in executor.slots if slot not in works and not self._slots.rests(slot))
-            for slot, units in self.schedule.assign(() if self._ending else free):
+            for slot, units in self.schedule.assign(() if self.ended_by_failure else free):
                 submit(slot, [self._start(slot, unit) for unit in units])
             # Without slots there may be work left: the executor waits for some, or says that none will come.
-            if works or not (executor.slots or self._ending or self.schedule.finished):
+            if works or not (executor.slots or self.ended_by_failure or self.schedule.finished):
                 for slot, results in executor.wait(_WAIT_SECONDS):
                     received(slot, results)
                 for slot, batch in list(works.items()):
@@ -182,7 +187,7 @@ class Loop:
                     if silence > self._patience(batch):
                         executor.replace(slot)
                         received(slot, [_hung(slot, silence)] * len(batch))
-            elif self._ending or not self._rest():
+            elif self.ended_by_failure or not self._rest():
                 break
             self._progress.tick(self.schedule, max(1, len(executor.slots)))
         self.overhead.end()
@@ -415,7 +420,7 @@ class Loop:
                 self.schedule.diverge(unit)
             case "failed":
                 self.schedule.fail(unit)
-                self._ending = self._fail_fast
+                self.ended_by_failure = self._fail_fast
             case "ready":
                 self.schedule.release(unit)
         self._progress.ended(unit)

@@ -118,6 +118,26 @@ def test_failures_exit_1_divergence_exits_0_and_both_are_reported(sweep_file, tm
     assert f"diverged: {diverging}" in out and "--retry-failed" not in out
 
 
+def test_a_failure_that_a_limit_leaves_untried_is_a_failure(sweep_file, tmp_path, capsys):
+    bugs = tuple((run_id, 0) for run_id in run_ids(small_plan(), "dense"))
+    arguments = [str(sweep_file), "--out", str(tmp_path / "run"), *INLINE]
+    assert main(arguments, engine=FakeEngine(bugs=bugs).engine()) == 1
+    capsys.readouterr()
+    assert main([*arguments, "--retry-failed", "--limit", "1"], engine=FakeEngine().engine()) == 1
+    out = capsys.readouterr().out
+    assert "1 failed" in out and "--retry-failed tries it again" in out
+
+
+def test_only_a_failure_of_this_start_is_said_to_have_ended_it(sweep_file, tmp_path, capsys):
+    (bad, _) = run_ids(small_plan(), "dense")
+    arguments = [str(sweep_file), "--out", str(tmp_path / "run"), *INLINE, "--fail-fast"]
+    assert main(arguments, engine=FakeEngine(bugs=((bad, 0),)).engine()) == 1
+    assert "ended at the first failure; runs left: 5" in capsys.readouterr().out
+    assert main([*arguments, "--limit", "1"], engine=FakeEngine().engine()) == 1
+    out = capsys.readouterr().out
+    assert "ended after --limit 1; runs left: 4" in out and "first failure" not in out
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_stops_with_130_and_the_same_command_goes_on_to_the_same_tables(
     number, finished, sweep_file, tmp_path
