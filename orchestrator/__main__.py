@@ -464,6 +464,7 @@ def _run(options: argparse.Namespace, plan: Plan, directory: RunDirectory, engin
         directory.prepare()
         directory.write_plan(plan)
         if standing.schedule.finished:
+            _close_unclosed(standing, directory)
             can_run = "can run" if standing.failed_runs else "is missing"
             print(f"Nothing {can_run} of {standing.name}.")
             return _finish(options, standing, started)
@@ -490,6 +491,25 @@ def _run(options: argparse.Namespace, plan: Plan, directory: RunDirectory, engin
     # What failed and was not tried in this start, by --limit say, remains a failure.
     ended = Standing.of(plan, directory.path, options.only)
     return _finish(options, ended, started, loop)
+
+
+def _close_unclosed(standing: Standing, directory: RunDirectory) -> None:
+    """End runs that an edit has made complete; a start that trains something does it as well."""
+    from orchestrator.loop import Loop, unclosed_runs
+    from orchestrator.progress import Progress
+
+    if unclosed_runs(standing.study):
+        batches = batches_of(standing.chosen, 1, recorded=directory.read_batches())
+        progress = Progress(_console())
+        Loop(
+            standing.chosen,
+            directory,
+            standing.study,
+            standing.costs,
+            progress,
+            standing.since,
+            batches=batches,
+        )
 
 
 def _missing_package(schedule: Schedule) -> str | None:

@@ -446,13 +446,16 @@ class Loop:
 
     def _close_shortened_trajectories(self, study: Study) -> None:
         """Write the row of `runs` of trajectories that end earlier since the sweep was edited."""
-        unclosed = study.runs.filter(
-            pl.col("planned") & (pl.col("status") == "done") & pl.col("outcome").is_null()
-        )
-        for run_id in unclosed["run_id"]:
+        for run_id in unclosed_runs(study):
             if (job := self._plan.jobs.get(run_id)) is None:
                 continue  # not asked for in this start
             self._write_run(Unit(run_id, job.last_level), job, "done", None, {})
+
+
+def unclosed_runs(study: Study) -> list[str]:
+    """Runs whose levels are all committed since the sweep asks for fewer, and whose row of `runs` is missing."""
+    done = pl.col("planned") & (pl.col("status") == "done") & pl.col("outcome").is_null()
+    return study.runs.filter(done)["run_id"].to_list()
 
 
 def _where(slot: Slot, outcome: Outcome) -> dict:

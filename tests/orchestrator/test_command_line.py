@@ -128,6 +128,15 @@ def test_a_failure_that_a_limit_leaves_untried_is_a_failure(sweep_file, tmp_path
     assert "1 failed" in out and "--retry-failed tries it again" in out
 
 
+def test_fewer_levels_that_are_all_there_end_their_runs(sweep_file, tmp_path):
+    bugs = tuple((run_id, 3) for run_id in run_ids(small_plan(), "trajectory"))
+    arguments = [str(sweep_file), "--out", str(tmp_path / "run"), *INLINE]
+    assert main(arguments, engine=FakeEngine(bugs=bugs).engine()) == 1
+    sweep_file.write_text(SWEEP_FILE.replace("levels=3", "levels=2"))
+    assert main(arguments, engine=FakeEngine().engine()) == 0
+    assert set(read_study(tmp_path / "run").runs["outcome"]) == {"done"}
+
+
 def test_only_a_failure_of_this_start_is_said_to_have_ended_it(sweep_file, tmp_path, capsys):
     (bad, _) = run_ids(small_plan(), "dense")
     arguments = [str(sweep_file), "--out", str(tmp_path / "run"), *INLINE, "--fail-fast"]
