@@ -11,7 +11,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -52,6 +51,17 @@ def _count(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"is {text!r}; allowed: a whole number, at least 0")
     return int(text)
+
+
+def _named(text: str) -> str:
+    if not text.strip():
+        # An empty variable of a shell script; --explain "" would else be a start.
+        raise argparse.ArgumentTypeError("is empty")
+    return text
+
+
+def _path(text: str) -> Path:
+    return Path(_named(text))
 
 
 def _cluster_address(text: str) -> str:
@@ -114,7 +124,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"A scale that the sweep file declares. Default: {DEFAULT_PROFILE}.",
     )
     parser.add_argument(
-        "--out", metavar="DIR", type=Path, help="The run directory. Default: runs/<sweep name>-<profile>."
+        "--out", metavar="DIR", type=_path, help="The run directory. Default: runs/<sweep name>-<profile>."
     )
     _add_asking(parser.add_argument_group("instead of running"))
     _add_choosing(parser.add_argument_group("what to run"))
@@ -135,13 +145,14 @@ def _add_asking(group: argparse._ArgumentGroup) -> None:
     instead.add_argument(
         "--explain",
         metavar="RUN_ID",
+        type=_named,
         help="Tell a run's whole story: what it is, why it is there, what it waits for, its levels, failures "
         "and files. The beginning of its id is enough.",
     )
     instead.add_argument(
         "--export",
         metavar="DIR",
-        type=Path,
+        type=_path,
         help="Write joined, documented tables of what is there, one file a table.",
     )
     instead.add_argument(
@@ -267,8 +278,14 @@ def main(arguments: list[str] | None = None, engine: Engine | None = None) -> in
     parser = _parser()
     options = parser.parse_args(arguments)
     _check_flags(parser, options)
-    if options.address and options.executor == "inline":
-        parser.error("argument --address: not with --executor inline, which trains in this process")
+    if options.executor == "inline":
+        for flag, given in (
+            ("address", options.address),
+            ("gpus", options.gpus),
+            ("slots-per-gpu", options.slots_per_gpu > 1),
+        ):
+            if given:
+                parser.error(f"argument --{flag}: not with --executor inline, which trains in this process")
     try:
         plan = load_plan(options.sweep, options.profile)
         out = options.out or Path("runs") / f"{plan.sweep}-{plan.profile}"
@@ -447,6 +464,7 @@ def _run(options: argparse.Namespace, plan: Plan, directory: RunDirectory, engin
         directory.prepare()
         directory.write_plan(plan)
         if standing.schedule.finished:
+            _close_unclosed(standing, directory)
             can_run = "can run" if standing.failed_runs else "is missing"
             print(f"Nothing {can_run} of {standing.name}.")
             return _finish(options, standing, started)
@@ -470,9 +488,28 @@ def _run(options: argparse.Namespace, plan: Plan, directory: RunDirectory, engin
         command = shlex.join(["python", "-m", "orchestrator", *sys.argv[1:]])
         print(f"interrupted; all that was committed is kept, and the same command goes on: {command}")
         return INTERRUPTED
-    ended = Standing.of(plan, directory.path, options.only, retry_failed=options.retry_failed)
-    standing = replace(ended, since=standing.since)
-    return _finish(options, standing, started)
+    # What failed and was not tried in this start, by --limit say, remains a failure.
+    ended = Standing.of(plan, directory.path, options.only)
+    return _finish(options, ended, started, loop)
+
+
+def _close_unclosed(standing: Standing, directory: RunDirectory) -> None:
+    """End runs that an edit has made complete; a start that trains something does it as well."""
+    from orchestrator.loop import Loop, unclosed_runs
+    from orchestrator.progress import Progress
+
+    if unclosed_runs(standing.study):
+        batches = batches_of(standing.chosen, 1, recorded=directory.read_batches())
+        progress = Progress(_console())
+        Loop(
+            standing.chosen,
+            directory,
+            standing.study,
+            standing.costs,
+            progress,
+            standing.since,
+            batches=batches,
+        )
 
 
 def _missing_package(schedule: Schedule) -> str | None:
@@ -513,7 +550,8 @@ def _work(
         if options.limit is not None:
             # A cluster may have no slots yet.
             standing = standing.limited(options.limit, max(1, len(executor.slots)))
-        directory.write_batches(standing.record_of_batches)
+        others = standing.other_batches
+        directory.write_batches([*standing.batches, *others])
         loop = Loop(
             standing.chosen,
             directory,
@@ -523,6 +561,7 @@ def _work(
             standing.since,
             signals.received,
             batches=standing.batches,
+            other_batches=others,
             retry_failed=options.retry_failed,
             fail_fast=options.fail_fast,
         )
@@ -549,13 +588,13 @@ def _executor(
     return executor
 
 
-def _finish(options: argparse.Namespace, standing: Standing, started: float) -> int:
+def _finish(options: argparse.Namespace, standing: Standing, started: float, loop: Loop | None = None) -> int:
     from orchestrator.reports import print_summary
 
     console = _console()
     print_summary(console, standing, time.monotonic() - started)
     left = len(standing.missing_runs)
-    if left and options.fail_fast and standing.failed_runs:
+    if left and loop is not None and loop.ended_by_failure:
         print(f"ended at the first failure; runs left: {left}; the command without --fail-fast does them")
     elif left and options.limit is not None:
         print(f"ended after --limit {options.limit}; runs left: {left}; the same command does the next")

@@ -107,13 +107,14 @@ def kept_sentence(kept: Iterable[Batch], planned: Iterable[Batch]) -> str | None
 
 
 def _kept(plan: Plan, recorded: Iterable[Sequence[str]]) -> list[Batch]:
-    """Recorded batches without what the plan no longer has, apart where an edit made their shapes differ."""
+    """Recorded batches without what the plan no longer has or never trains, apart where an edit made their shapes differ."""
     kept = []
     for batch in recorded:
         by_shapes: dict[tuple, list[str]] = defaultdict(list)
         for run_id in batch:
-            if run_id in plan.jobs:
-                by_shapes[_shapes(plan.jobs[run_id])].append(run_id)
+            job = plan.jobs.get(run_id)
+            if job is not None and not isinstance(job, ReferenceJob):
+                by_shapes[_shapes(job)].append(run_id)
         kept += map(tuple, by_shapes.values())
     return kept
 

@@ -100,8 +100,9 @@ def why_unreachable(address: str) -> str | None:
     if host:
         try:
             socket.create_connection((host, int(port)), _LISTENING_SECONDS).close()
-        except OSError as error:
-            return f"--address {address}: nothing answers there ({error.strerror or error})"
+        except (OSError, UnicodeError) as error:
+            # A UnicodeError: no name of a machine.
+            return f"--address {address}: nothing answers there ({getattr(error, 'strerror', None) or error})"
     join = "import ray, sys; ray.init(address=sys.argv[1], log_to_driver=False, logging_level='error')"
     try:
         done = subprocess.run(

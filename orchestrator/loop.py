@@ -82,6 +82,11 @@ class _Work:
 class Loop:
     """Runs what is missing of a study.
 
+    Attributes:
+        schedule: where every unit stands.
+        overhead: how the time was spent.
+        ended_by_failure: whether `fail_fast` has ended it.
+
     Args:
         directory: prepared and locked by the caller.
         study: what the directory holds.
@@ -90,6 +95,7 @@ class Loop:
         stopped: asked between any two results; once true nothing more is started.
         stretch_seconds: how long a batch goes on before it reports.
         batches: ids of runs that are trained together; a run that is in none is trained alone.
+        other_batches: of runs that are not asked for in this start; they stay on record.
         retry_failed: whether failures that last have another chance, too.
         fail_fast: whether to end at the first run that is given up; what runs goes on to its next report.
         first_wait_seconds: before a unit or a slot that was lost is tried again.
@@ -107,6 +113,7 @@ class Loop:
         stopped: Callable[[], bool] = lambda: False,
         stretch_seconds: float = STRETCH_SECONDS,
         batches: Sequence[Batch] = (),
+        other_batches: Sequence[Batch] = (),
         retry_failed: bool = False,
         fail_fast: bool = False,
         first_wait_seconds: float = FIRST_WAIT_SECONDS,
@@ -114,12 +121,13 @@ class Loop:
     ):
         self._plan, self._directory, self._costs, self._progress = plan, directory, costs, progress
         self._train_together(batches)
+        self._other_batches = other_batches
         self._stopped, self._stretch_seconds = stopped, stretch_seconds
         since = start_after(study.attempts, since)
         self._since, self._began = since, time.monotonic()
         tables = study.runs, study.states, study.references, study.attempts
         self.schedule = schedule_of(plan, *tables, costs.seconds, since, batches, retry_failed)
-        self._fail_fast, self._ending = fail_fast, False
+        self._fail_fast, self.ended_by_failure = fail_fast, False
         self._hung_after_seconds = hung_after_seconds
         # Slots too, so that a broken one does not take and lose one unit after another.
         self._units, self._slots = Retries(first_wait_seconds), Retries(first_wait_seconds)
@@ -156,7 +164,7 @@ class Loop:
             self.overhead.idle(slot)
             # Who is trained, diverged or failed leaves the batch; the others go on.
             left = self._received_batch(slot, works.pop(slot), results)
-            if self._ending:
+            if self.ended_by_failure:
                 return  # what they reported is in their checkpoints
             if left and self._yields(left, len(executor.slots)):
                 for work in left:
@@ -168,10 +176,10 @@ class Loop:
         while not self._stopped():
             self._end_rests()
             free = (slot for slot in executor.slots if slot not in works and not self._slots.rests(slot))
-            for slot, units in self.schedule.assign(() if self._ending else free):
+            for slot, units in self.schedule.assign(() if self.ended_by_failure else free):
                 submit(slot, [self._start(slot, unit) for unit in units])
             # Without slots there may be work left: the executor waits for some, or says that none will come.
-            if works or not (executor.slots or self._ending or self.schedule.finished):
+            if works or not (executor.slots or self.ended_by_failure or self.schedule.finished):
                 for slot, results in executor.wait(_WAIT_SECONDS):
                     received(slot, results)
                 for slot, batch in list(works.items()):
@@ -179,7 +187,7 @@ class Loop:
                     if silence > self._patience(batch):
                         executor.replace(slot)
                         received(slot, [_hung(slot, silence)] * len(batch))
-            elif self._ending or not self._rest():
+            elif self.ended_by_failure or not self._rest():
                 break
             self._progress.tick(self.schedule, max(1, len(executor.slots)))
         self.overhead.end()
@@ -271,7 +279,7 @@ class Loop:
         (batch,) = [batch for batch in self._batches if works[0].unit.run_id in batch]
         self._train_together(halved(self._batches, batch))
         # Before anything of them is trained in the new company.
-        self._directory.write_batches(self._batches)
+        self._directory.write_batches([*self._batches, *self._other_batches])
         self.schedule.regroup(self._batches)
         self._progress.note(
             f"{len(works)} runs together do not fit into the memory of {slot.name}, so {batch[0]} and its batch go "
@@ -416,7 +424,7 @@ class Loop:
                 self.schedule.diverge(unit)
             case "failed":
                 self.schedule.fail(unit)
-                self._ending = self._fail_fast
+                self.ended_by_failure = self._fail_fast
             case "ready":
                 self.schedule.release(unit)
         self._progress.ended(unit)
@@ -451,13 +459,16 @@ class Loop:
 
     def _close_shortened_trajectories(self, study: Study) -> None:
         """Write the row of `runs` of trajectories that end earlier since the sweep was edited."""
-        unclosed = study.runs.filter(
-            pl.col("planned") & (pl.col("status") == "done") & pl.col("outcome").is_null()
-        )
-        for run_id in unclosed["run_id"]:
+        for run_id in unclosed_runs(study):
             if (job := self._plan.jobs.get(run_id)) is None:
                 continue  # not asked for in this start
             self._write_run(Unit(run_id, job.last_level), job, "done", None, {})
+
+
+def unclosed_runs(study: Study) -> list[str]:
+    """Runs whose levels are all committed since the sweep asks for fewer, and whose row of `runs` is missing."""
+    done = pl.col("planned") & (pl.col("status") == "done") & pl.col("outcome").is_null()
+    return study.runs.filter(done)["run_id"].to_list()
 
 
 def _where(slot: Slot, outcome: Outcome) -> dict:

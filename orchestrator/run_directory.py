@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -29,6 +30,7 @@ from orchestrator.tables import TABLES, TABLES_VERSION, Table
 
 # How the names of files start that hold the rows of many parts.
 COMPACTED = "compacted-"
+_CHECKPOINT_NAME = re.compile(r"(?P<run_id>\w+)\.(?P<level>\d+)\.(?P<step>\d+)\.npz")
 # A reader that asks whether the lock is held holds it itself for an instant.
 _LOCK_PATIENCE_SECONDS = 1.0
 
@@ -67,6 +69,7 @@ class Checkpoint:
     """A checkpoint file: where its run stood, and its contents."""
 
     path: Path
+    run_id: str
     level: int
     step: int
 
@@ -110,9 +113,11 @@ class RunDirectory:
 
     def new_compacted(self, table: Table) -> Path:
         """The next name for a compacted file; none is used twice while there are files of it."""
-        taken = [
-            int(path.stem.removeprefix(COMPACTED)) for path in self.table(table).glob(f"{COMPACTED}*.parquet")
+        names = [
+            path.stem.removeprefix(COMPACTED) for path in self.table(table).glob(f"{COMPACTED}*.parquet")
         ]
+        # A copy that someone made has another name.
+        taken = [int(name) for name in names if name.isdecimal()]
         return self.table(table) / f"{COMPACTED}{max(taken, default=0) + 1:06}.parquet"
 
     def checkpoint(self, run_id: str, level: int, step: int) -> Path:
@@ -241,7 +246,10 @@ class RunDirectory:
         try:
             batches = json.loads(self.batches_json.read_text(encoding="utf-8"))["batches"]
             run_ids = [run_id for batch in batches for run_id in batch]
-            if not all(isinstance(each, str) for each in run_ids) or len({*run_ids}) < len(run_ids):
+            whole = all(isinstance(batch, list) for batch in batches) and all(
+                isinstance(run_id, str) for run_id in run_ids
+            )
+            if not whole or len({*run_ids}) < len(run_ids):
                 raise ValueError
         except (OSError, ValueError, KeyError, TypeError):
             raise StudyError(
@@ -306,25 +314,30 @@ class RunDirectory:
 
     # --- checkpoints
 
+    def all_checkpoints(self, run_id: str = "*") -> Iterator[Checkpoint]:
+        """The checkpoints of all runs or of one; files with other names, copies say, are none."""
+        for path in self.checkpoints.glob(f"{run_id}.*.npz"):
+            if match := _CHECKPOINT_NAME.fullmatch(path.name):
+                yield Checkpoint(path, match["run_id"], int(match["level"]), int(match["step"]))
+
     def checkpointed_runs(self) -> set[str]:
         """Ids of the runs that have a checkpoint."""
-        return {path.name.partition(".")[0] for path in self.checkpoints.glob("*.npz")}
+        return {checkpoint.run_id for checkpoint in self.all_checkpoints()}
 
     def checkpoints_of(self, run_id: str) -> list[Checkpoint]:
         """A run's checkpoints, newest first."""
-        found = []
-        for path in self.checkpoints.glob(f"{run_id}.*.npz"):
-            _, level, step, _ = path.name.split(".")
-            found.append(Checkpoint(path, int(level), int(step)))
-        return sorted(found, key=lambda checkpoint: (checkpoint.level, checkpoint.step), reverse=True)
+        return sorted(
+            self.all_checkpoints(run_id),
+            key=lambda checkpoint: (checkpoint.level, checkpoint.step),
+            reverse=True,
+        )
 
     def newest_steps(self) -> dict[tuple[str, int], int]:
         """Step of the newest checkpoint of each run and level that has one."""
         newest: dict[tuple[str, int], int] = {}
-        for path in self.checkpoints.glob("*.npz"):
-            run_id, level, step, _ = path.name.split(".")
-            key = run_id, int(level)
-            newest[key] = max(int(step), newest.get(key, 0))
+        for found in self.all_checkpoints():
+            key = found.run_id, found.level
+            newest[key] = max(found.step, newest.get(key, 0))
         return newest
 
     def remove_checkpoint(self, checkpoint: Checkpoint) -> None:

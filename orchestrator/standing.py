@@ -6,7 +6,6 @@ from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache, cached_property, partial
-from itertools import islice
 from pathlib import Path
 
 import polars as pl
@@ -142,16 +141,15 @@ class Standing:
         return replace(self, batches=_within(batches, self.chosen.jobs), whole_batches=batches)
 
     @property
-    def record_of_batches(self) -> list[Batch]:
-        """All batches of the plan as they are trained from now on: the parts that are asked for, and the rest."""
+    def other_batches(self) -> list[Batch]:
+        """What the batches that are asked for leave of those of the whole plan."""
         asked = {run_id for batch in self.batches for run_id in batch}
-        rest = set(self.plan.jobs) - asked
-        return [*self.batches, *_within(self.whole_batches, rest)]
+        return _within(self.whole_batches, set(self.plan.jobs) - asked)
 
     def limited(self, runs: int, slots: int) -> Standing:
         """With no more than so many runs to do: the first that so many slots would begin."""
         order = dict.fromkeys(each.unit.run_id for each in rehearse(self.schedule, slots))
-        begun = set(islice(order, runs))
+        begun = set([*order][:runs])
         parents = {parent for run_id in begun for parent in self._parents(run_id)} - begun
         jobs = {
             run_id: job if run_id in begun else self._as_far_as_done(run_id, job)

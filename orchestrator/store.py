@@ -432,11 +432,10 @@ def _statuses(
 def _running_units(directory: RunDirectory, since: float) -> set[Unit]:
     """Units with a checkpoint newer than their driver's start."""
     units = set()
-    for path in directory.checkpoints.glob("*.npz"):
+    for checkpoint in directory.all_checkpoints():
         try:
-            if path.stat().st_mtime >= since:
-                run_id, level, *_ = path.name.split(".")
-                units.add(Unit(run_id, int(level)))
+            if checkpoint.path.stat().st_mtime >= since:
+                units.add(Unit(checkpoint.run_id, checkpoint.level))
         except FileNotFoundError:
             continue  # replaced while we looked
     return units

@@ -8,7 +8,7 @@ FIELDS_OF_PHASE_DIAGRAM = [0.5, 1, 1.5, 2, 2.4, 2.7, 3.4, 3.8, 4.5, 5.2, 6]
 # Bond dimensions at which the discarded weight is below what the error asks for, by side at the critical field
 # and by field at 10 × 10: away from it the states are nearly products.
 CRITICAL_BONDS = {3: 32, 4: 96, 5: 192, 6: 192, 7: 256, 8: 256, 9: 256, 10: 384}
-FIELD_BONDS = {0.1: 64, 1: 64, 2: 128, 4: 128, 5: 96, 6: 96}
+FIELD_BONDS = {0.1: 96, 1: 96, 2: 192, 4: 192, 5: 128, 6: 128}
 
 
 def part(hamiltonians, bond_dimension=None, odd_bond_dimension=None):
@@ -44,7 +44,7 @@ critical = [
     part(ising([L], [CRITICAL]), bond, odd_bond_dimension=min(bond, 128) if L > 5 else bond)
     for L, bond in CRITICAL_BONDS.items()
 ]
-fields = [part(ising([10], [field]), bond, odd_bond_dimension=bond) for field, bond in FIELD_BONDS.items()]
+fields = [part(ising([10], [field]), bond, odd_bond_dimension=min(bond, 128)) for field, bond in FIELD_BONDS.items()]
 phase_diagram = [part(ising([6], FIELDS_OF_PHASE_DIAGRAM), 128, odd_bond_dimension=64)]
 
 sweep = exact + critical + fields + phase_diagram

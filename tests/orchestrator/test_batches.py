@@ -174,7 +174,9 @@ def test_recorded_batches_stay_and_new_runs_are_planned_anew():
     assert sorted(run_id for batch in batches for run_id in batch) == sorted(
         run_ids(after, "dense") + run_ids(after, "trajectory")
     )
-    # What the plan no longer has leaves its batch.
+    # What the plan no longer has leaves its batch, and so does what is no training.
+    (reference,) = run_ids(before, "reference")
+    assert batches_of(before, 2, recorded=[[reference, *recorded[0]]]) == recorded
     assert max(map(len, batches_of(small_plan(replicates=1), 4, recorded=recorded))) == 2
 
 
@@ -204,10 +206,11 @@ def test_a_damaged_record_of_batches_is_one_sentence(tmp_path, capsys):
     sweep.write_text(SWEEP_FILE)
     arguments = [str(sweep), "--out", str(out), "--executor", "inline"]
     assert main(arguments, engine=FakeEngine(bugs=((run_ids(small_plan(), "dense")[0], 0),)).engine()) == 1
-    (out / "batches.json").write_text('{"batches": [[1]]}')
-    capsys.readouterr()
-    assert main([*arguments, "--retry-failed"], engine=FakeEngine().engine()) == 2
-    assert "batches.json is damaged" in capsys.readouterr().err
+    for damaged in ("[[1]]", '["t1"]', '[["t1"], ["t1"]]'):
+        (out / "batches.json").write_text(f'{{"batches": {damaged}}}')
+        capsys.readouterr()
+        assert main([*arguments, "--retry-failed"], engine=FakeEngine().engine()) == 2
+        assert "batches.json is damaged" in capsys.readouterr().err
     # Reading needs no record of what is trained together.
     assert main([*arguments[:3], "--status"]) == 0
 

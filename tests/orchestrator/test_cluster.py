@@ -157,6 +157,11 @@ def test_a_cluster_that_cannot_be_joined_gets_a_sentence(cluster, tmp_path, monk
     assert "no Ray cluster answered in 1 s" in why_unreachable(f"127.0.0.1:{port}")
 
 
+@pytest.mark.parametrize("host", ["two..dots", "a" * 70])
+def test_what_is_no_name_of_a_machine_gets_a_sentence(host):
+    assert f"--address {host}:1: nothing answers there" in why_unreachable(f"{host}:1")
+
+
 def test_a_users_files_travel_by_content_with_their_packages(tmp_path):
     home = tmp_path / "home"
     for name in ("sweep.py", "mine/__init__.py", "mine/deep/networks.py", "data/not_a_package.py"):

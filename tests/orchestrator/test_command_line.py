@@ -118,6 +118,35 @@ def test_failures_exit_1_divergence_exits_0_and_both_are_reported(sweep_file, tm
     assert f"diverged: {diverging}" in out and "--retry-failed" not in out
 
 
+def test_a_failure_that_a_limit_leaves_untried_is_a_failure(sweep_file, tmp_path, capsys):
+    bugs = tuple((run_id, 0) for run_id in run_ids(small_plan(), "dense"))
+    arguments = [str(sweep_file), "--out", str(tmp_path / "run"), *INLINE]
+    assert main(arguments, engine=FakeEngine(bugs=bugs).engine()) == 1
+    capsys.readouterr()
+    assert main([*arguments, "--retry-failed", "--limit", "1"], engine=FakeEngine().engine()) == 1
+    out = capsys.readouterr().out
+    assert "1 failed" in out and "--retry-failed tries it again" in out
+
+
+def test_fewer_levels_that_are_all_there_end_their_runs(sweep_file, tmp_path):
+    bugs = tuple((run_id, 3) for run_id in run_ids(small_plan(), "trajectory"))
+    arguments = [str(sweep_file), "--out", str(tmp_path / "run"), *INLINE]
+    assert main(arguments, engine=FakeEngine(bugs=bugs).engine()) == 1
+    sweep_file.write_text(SWEEP_FILE.replace("levels=3", "levels=2"))
+    assert main(arguments, engine=FakeEngine().engine()) == 0
+    assert set(read_study(tmp_path / "run").runs["outcome"]) == {"done"}
+
+
+def test_only_a_failure_of_this_start_is_said_to_have_ended_it(sweep_file, tmp_path, capsys):
+    (bad, _) = run_ids(small_plan(), "dense")
+    arguments = [str(sweep_file), "--out", str(tmp_path / "run"), *INLINE, "--fail-fast"]
+    assert main(arguments, engine=FakeEngine(bugs=((bad, 0),)).engine()) == 1
+    assert "ended at the first failure; runs left: 5" in capsys.readouterr().out
+    assert main([*arguments, "--limit", "1"], engine=FakeEngine().engine()) == 1
+    out = capsys.readouterr().out
+    assert "ended after --limit 1; runs left: 4" in out and "first failure" not in out
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_stops_with_130_and_the_same_command_goes_on_to_the_same_tables(
     number, finished, sweep_file, tmp_path
@@ -344,6 +373,10 @@ BAD_USE = {
     ),
     "an unknown run": (["--explain", "t0"], "--explain t0: no run of small, profile paper begins so"),
     "several runs": (["--explain", "k"], "--explain k: 4 runs begin so: k"),
+    "a run without a name": (["--explain", ""], "--explain: is empty"),
+    "an export to nowhere": (["--export", ""], "--export: is empty"),
+    "a cluster in this process": (["--address", "auto", *INLINE], "--address: not with --executor inline"),
+    "GPUs in this process": (["--gpus", "2", *INLINE], "--gpus: not with --executor inline"),
     "two things at once": (["--plan", "--status"], "not allowed with argument --plan"),
     "an export of nothing": (["--export", "there"], "has no results to export yet"),
 }

@@ -231,6 +231,29 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does(tmp_path, ray_slots, 
     assert sum("4 runs together do not fit into the memory of gpu 0" in line for line in notes) == 2
 
 
+def test_halves_of_a_choice_leave_the_other_batches_on_record(tmp_path):
+    class FitsOne(FakeEngine):
+        def advance_batch(self, tasks, seconds):
+            if len(tasks) > 1:
+                raise MemoryError
+            return super().advance_batch(tasks, seconds)
+
+    sweep = tmp_path / "small.py"
+    sweep.write_text(SWEEP_FILE.replace("replicates=2", "replicates=4"))
+    plan = small_plan(replicates=4)
+    arguments = [str(sweep), "--out", str(tmp_path / "run"), "--executor", "inline", "--batch", "2"]
+    assert (
+        main([*arguments, "--only", "kind == 'trajectory' and replicate < 2"], engine=FitsOne().engine()) == 0
+    )
+    recorded = {tuple(batch) for batch in RunDirectory(tmp_path / "run").read_batches()}
+    trained = {run_id for run_id, status in statuses(tmp_path / "run").items() if status == "done"}
+    assert all(len(batch) == 1 for batch in recorded if not trained.isdisjoint(batch))
+    assert sorted(run_id for batch in recorded for run_id in batch) == sorted(
+        run_id for run_id in plan.jobs if run_id[0] != "e"
+    )
+    assert {len(batch) for batch in recorded if trained.isdisjoint(batch)} == {2}
+
+
 def test_a_run_that_does_not_fit_alone_fails_with_what_to_do(tmp_path, notes):
     class Exhausted(FakeEngine):
         def advance_batch(self, tasks, seconds):

@@ -38,6 +38,18 @@ def directory(tmp_path):
     return directory
 
 
+def test_copies_that_someone_made_are_no_files_of_ours(directory):
+    directory.write_checkpoint("d1", 0, 3, b"")
+    (directory.checkpoints / "d1.0.7 (copy).npz").touch()
+    (directory.checkpoints / "backup.npz").touch()
+    assert directory.checkpointed_runs() == {"d1"}
+    assert [found.step for found in directory.checkpoints_of("d1")] == [3]
+    assert directory.newest_steps() == {("d1", 0): 3}
+    (directory.table(STATES) / "compacted-000004 (copy).parquet").touch()
+    (directory.table(STATES) / "compacted-000002.parquet").touch()
+    assert directory.new_compacted(STATES).name == "compacted-000003.parquet"
+
+
 @pytest.mark.parametrize("call", ["fsync", "replace"])
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(call, directory, monkeypatch):
     path = directory.part(STATES, "d1", 0)
