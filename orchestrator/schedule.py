@@ -116,7 +116,9 @@ class Schedule:
         # Of runs that have ended nothing is asked any more, and they are most of a large study.
         left = {unit.run_id for unit in self._missing(self._states)}
         jobs = {run_id: job for run_id, job in self.jobs.items() if run_id in left}
-        self._batches = _batches_of_units(jobs, ([each for each in batch if each in left] for batch in batches))
+        self._batches = _batches_of_units(
+            jobs, ([each for each in batch if each in left] for batch in batches)
+        )
         self._batch_of = {unit: index for index, batch in enumerate(self._batches) for unit in batch}
         waits = {index: self._waited_for(batch) for index, batch in enumerate(self._batches)}
         self._batch_order = list(TopologicalSorter(waits).static_order())

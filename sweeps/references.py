@@ -44,7 +44,9 @@ critical = [
     part(ising([L], [CRITICAL]), bond, odd_bond_dimension=min(bond, 128) if L > 5 else bond)
     for L, bond in CRITICAL_BONDS.items()
 ]
-fields = [part(ising([10], [field]), bond, odd_bond_dimension=min(bond, 128)) for field, bond in FIELD_BONDS.items()]
+fields = [
+    part(ising([10], [field]), bond, odd_bond_dimension=min(bond, 128)) for field, bond in FIELD_BONDS.items()
+]
 phase_diagram = [part(ising([6], FIELDS_OF_PHASE_DIAGRAM), 128, odd_bond_dimension=64)]
 
 sweep = exact + critical + fields + phase_diagram
