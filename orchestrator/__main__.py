@@ -444,7 +444,7 @@ def _compact_many(directory: RunDirectory) -> None:
 
 
 def _run(options: argparse.Namespace, plan: Plan, directory: RunDirectory, engine: Engine | None) -> int:
-    from orchestrator.reports import left_out_sentence
+    from orchestrator.reports import counted, left_out_sentence
     from orchestrator.standing import Standing
 
     started = time.monotonic()
@@ -472,7 +472,8 @@ def _run(options: argparse.Namespace, plan: Plan, directory: RunDirectory, engin
         from orchestrator.progress import Progress
 
         with Progress(_console()) as progress:
-            progress.note(f"{len(standing.schedule.missing)} units to do on {slots}, in {directory.path}")
+            units = counted(standing.schedule.missing, "unit")
+            progress.note(f"{units} to do on {slots}, in {directory.path}")
             if standing.failed_runs:
                 progress.note(left_out_sentence(standing.failed_runs))
             try:

@@ -101,7 +101,8 @@ def kept_sentence(kept: Iterable[Batch], planned: Iterable[Batch]) -> str | None
         return None
     runs, most = sum(map(len, differing)), max(map(len, differing))
     return (
-        f"{runs} runs that have started stay in the batches they were started in, of up to {most}; --batch and "
+        f"{runs} run{' that has started stays' if runs == 1 else 's that have started stay'} in the batches that were "
+        f"recorded, of up to {most}; --batch and "
         "the slots' memory decide for the others"
     )
 

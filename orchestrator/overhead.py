@@ -28,18 +28,19 @@ class Overhead:
         self.driver_seconds: Counter[str] = Counter()
         self._began = 0.0
         self._idle_since: dict[Slot, float] = {}
-        self._slots = 0
+        self._seen: set[Slot] = set()
 
     @property
     def slot_seconds(self) -> float:
-        return self._slots * self.wall_seconds
+        return len(self._seen) * self.wall_seconds
 
     def begin(self, slots: Iterable[Slot]) -> None:
         self._began = time.perf_counter()
         self._idle_since = dict.fromkeys(slots, self._began)
-        self._slots = len(self._idle_since)
+        self._seen = set(self._idle_since)
 
     def busy(self, slot: Slot) -> None:
+        self._seen.add(slot)  # those of a cluster come and go
         self.idle_seconds += time.perf_counter() - self._idle_since.pop(slot, time.perf_counter())
 
     def idle(self, slot: Slot) -> None:
@@ -65,6 +66,8 @@ class Overhead:
 
     def __str__(self) -> str:
         """One line of shares, in percent."""
+        if not self.driver_seconds:
+            return "nothing was begun"
         kinds = ", ".join(
             f"{kind} {seconds / self.wall_seconds:.1%}" for kind, seconds in self.driver_seconds.most_common()
         )

@@ -140,7 +140,7 @@ def print_plan(console: Console, plan: dict) -> None:
     if stale := plan["stale"]:
         _line(
             console,
-            f"stale, trained by an older numerics version: {_counted(stale, 'run')}, kept as done: {_some(stale)}; "
+            f"stale, trained by an older numerics version: {counted(stale, 'run')}, kept as done: {_some(stale)}; "
             "a new --out trains them anew",
         )
     _print_left_behind(console, plan["left_behind"])
@@ -178,9 +178,10 @@ def _plan_totals(plan: dict) -> str:
     measured = plan["estimate"] == "measured"
     estimated = "from measured times" if measured else "from default rates, nothing measured yet"
     slots, hours = plan["slots"], plan["device_hours"]
-    references = sum(run["kind"] == "reference" for run in plan["runs"])
-    runs = f"{len(plan['runs']) - references} runs" + (
-        f" and {references} reference energies" if references else ""
+    trainings = [run for run in plan["runs"] if run["kind"] != "reference"]
+    references = len(plan["runs"]) - len(trainings)
+    runs = counted(trainings, "run") + (
+        f" and {references} reference energ{'y' if references == 1 else 'ies'}" if references else ""
     )
     return (
         f"{runs} in {plan['units']} units; {hours:.2g} device-hours ({duration(hours * 3600)}) of "
@@ -207,7 +208,7 @@ def study_name(report: dict) -> str:
 
 def left_out_sentence(failed: list[str]) -> str:
     """What becomes of runs that failed by a bug in an earlier start."""
-    return f"{_counted(failed, 'run')} failed before; once mended, --retry-failed tries {_them(failed)} again"
+    return f"{counted(failed, 'run')} failed before; once mended, --retry-failed tries {_them(failed)} again"
 
 
 def again_sentence(standing: Standing, failed: list[str]) -> str:
@@ -217,7 +218,8 @@ def again_sentence(standing: Standing, failed: list[str]) -> str:
     return f"{how} {_them(failed)} again"
 
 
-def _counted(items: list, name: str) -> str:
+def counted(items: list, name: str) -> str:
+    """How many there are, as `1 run` or `2 runs`."""
     return f"{len(items)} {name}{'s' * (len(items) != 1)}"
 
 
@@ -229,7 +231,7 @@ def _print_left_behind(console: Console, run_ids: list[str]) -> None:
     if run_ids:
         _line(
             console,
-            f"in the directory, and no longer asked for by the sweep: {_counted(run_ids, 'run')}, kept and never "
+            f"in the directory, and no longer asked for by the sweep: {counted(run_ids, 'run')}, kept and never "
             f"deleted: {_some(run_ids)}",
         )
 
@@ -402,8 +404,8 @@ def print_summary(console: Console, standing: Standing, seconds: float) -> None:
     for state in study.states.filter("below_reference").iter_rows(named=True):
         _line(console, _below_sentence(state))
     for run in study.runs.filter(pl.col("status").is_in(["diverged", "failed"])).iter_rows(named=True):
-        blocked = study.runs.filter(blocked_by=run["run_id"]).height
-        also = f"; blocks {blocked} runs" if blocked else ""
+        blocked = study.runs.filter(blocked_by=run["run_id"])["run_id"].to_list()
+        also = f"; blocks {counted(blocked, 'run')}" if blocked else ""
         _line(console, f"{run['status']}: {run['run_id']}: {run['reason']}{also}")
     for failed in _failed_references(schedule, study):
         _line(console, f"failed: {failed['run_id']}: {failed['reason']}")

@@ -208,7 +208,14 @@ class Schedule:
         """
         left = self._chains[self._batch_of[units[0]]] - share_done * self.batch_seconds(units)
         least = max(left + LONGER_BY_SECONDS, left * (1 + LONGER_BY))
-        return 0 < self._count_longer(least, slots) < slots
+        if not 0 < self._count_longer(least, slots) < slots:
+            return False
+        # Nor where the slot would take it again at once, for the program that it has compiled.
+        longest, slot = self._longest(self._heap), self._slot_of[units[0].run_id]
+        if self._slot_that_knows(longest, [slot]) is not None or left < NEARLY_AS_LONG * self._chain(longest):
+            return True
+        other = self._nearly_as_long(longest, [slot])
+        return other is not None and self._chain(other[1]) > left
 
     def _count_longer(self, seconds: float, most: int) -> int:
         """How many queued batches have longer chains; at most so many are looked for, from the heap's top."""

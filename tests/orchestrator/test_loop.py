@@ -1,6 +1,8 @@
 """The run loop commits what is trained, resumes to the same numbers, and outlives what fails."""
 
 import itertools
+import random
+from dataclasses import replace
 
 import pytest
 
@@ -9,6 +11,7 @@ from orchestrator.actors import Failure, InlineExecutor, Slot
 from orchestrator.plan import Plan, References, ReferenceScale, Tickets, resolve
 from orchestrator.progress import Progress
 from orchestrator.run_directory import RunDirectory
+from orchestrator.schedule import Schedule
 from orchestrator.store import read_study
 from orchestrator.tables import STATES
 from tests.orchestrator.fake_engine import FakeEngine
@@ -204,6 +207,45 @@ def test_the_first_failure_ends_a_start_that_is_to_fail_fast_and_keeps_what_runs
     assert (kept.level, kept.step) == (0, 3)
     run_study(path, plan, retry_failed=True)
     assert_same_tables(undisturbed, read_study(path))
+
+
+class RandomSlots(InlineExecutor):
+    """Three slots that report in any order, and now and then lose what they had or have no memory for it."""
+
+    def __init__(self, generator: random.Random):
+        super().__init__(engine=FakeEngine().engine())
+        self.slots, self._given, self._generator = [Slot(index) for index in range(3)], {}, generator
+
+    def submit(self, slot, tasks, seconds):
+        self._given[slot] = tasks
+
+    def wait(self, timeout_seconds):
+        slot = self._generator.choice([*self._given])
+        tasks = self._given.pop(slot)
+        lost = self._generator.choices([None, "actor_lost", "out_of_memory"], [18, 1, 1])[0]
+        if lost and len(tasks) > 1:
+            return [(slot, [Failure(lost, "on purpose", "…")] * len(tasks))]
+        return [(slot, self._worker.work_batch(tasks, 1.0))]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_put_back_lost_halved_and_in_other_company_a_study_ends_with_the_same_tables(
+    seed, undisturbed, tmp_path, monkeypatch
+):
+    """Batches are put back in the middle of a level, and each start has another --batch."""
+    generator, ended = random.Random(seed), False
+    monkeypatch.setattr(Schedule, "yields", lambda *_: generator.random() < 0.3)
+    while not ended:
+        batch, results = generator.choice([1, 2, 4]), generator.randrange(5, 40)
+        executor = RandomSlots(generator)
+        ended = run_study(
+            tmp_path, small_plan(), executor=executor, batch=batch, stop_after=results
+        ).schedule.finished
+    study = read_study(tmp_path)
+    assert_same_tables(
+        replace(undisturbed, runs=undisturbed.runs.drop("batch")),
+        replace(study, runs=study.runs.drop("batch")),
+    )
 
 
 # --- checkpoints

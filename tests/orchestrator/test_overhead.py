@@ -30,6 +30,20 @@ def test_a_slot_is_idle_until_its_first_task_and_from_a_result_to_the_next_task(
     assert str(overhead).endswith("the driver's own time: writing 25.0%")
 
 
+def test_slots_that_come_later_count_and_without_any_there_is_nothing_to_say(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
+    overhead = Overhead()
+    overhead.begin([])
+    assert str(overhead) == "nothing was begun"
+    with overhead.driver("dispatching"):
+        overhead.busy(Slot(0))
+    now = 2.0
+    overhead.end()
+    assert overhead.slot_seconds == 2.0
+    assert str(overhead).startswith("slots had no work for 0.0% of the time")
+
+
 def test_a_loop_counts_its_slots_and_its_own_time(tmp_path):
     # One run in series keeps one of two slots busy; both are one process here.
     plan = small_plan(replicates=1, tickets=None)

@@ -192,6 +192,22 @@ def test_the_last_round_is_shared_by_what_is_left_and_not_before():
     assert schedule.seconds_left(1, {units[0]: 0.0}) == pytest.approx(4 * 3600)
 
 
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.6, 0.7, 0.9])
+def test_what_is_put_back_is_not_taken_again_at_once(share):
+    """The slot has compiled the program of what it puts back, and not that of the longer one."""
+    sides = [TransverseFieldIsing(side=side, field=3.0) for side in (2, 3)]
+    plan = small_plan(hamiltonians=sides, replicates=2, methods=[], tickets=None, references=False)
+    small, next_small, large, other_large = run_ids(plan, "dense")
+    seconds = {small: 30_000.0, next_small: 30_000.0, large: 20_000.0, other_large: 0.0}
+    schedule = Schedule(plan, lambda unit, job: seconds[unit.run_id], done=[Unit(other_large, 0)])
+    assert schedule.assign("ab") == [("a", (Unit(small, 0),)), ("b", (Unit(next_small, 0),))]
+    # The other waits 20 000 s and is taken once less than 0.7 of that is left.
+    assert schedule.yields((Unit(small, 0),), share, slots=2) == (30_000 * (1 - share) < 14_000)
+    if 30_000 * (1 - share) < 14_000:
+        schedule.release(Unit(small, 0), share)
+        assert schedule.assign("a") == [("a", (Unit(large, 0),))]
+
+
 def test_counts_and_time_left_follow_what_happens():
     plan = small_plan()
     schedule = Schedule(plan, one_second)
