@@ -47,6 +47,6 @@ critical = [
 fields = [
     part(ising([10], [field]), bond, odd_bond_dimension=min(bond, 128)) for field, bond in FIELD_BONDS.items()
 ]
-phase_diagram = [part(ising([6], FIELDS_OF_PHASE_DIAGRAM), 128, odd_bond_dimension=64)]
+phase_diagram = [part(ising([6], FIELDS_OF_PHASE_DIAGRAM), 128, odd_bond_dimension=96)]
 
 sweep = exact + critical + fields + phase_diagram
