@@ -187,14 +187,6 @@ class Schedule:
             self._slot_of.update(dict.fromkeys((unit.run_id for unit in assigned[-1][1]), slot))
         return assigned
 
-    def take(self) -> tuple[Unit, ...]:
-        """The batch with the longest chain, whose units are running from now on; () where nothing can start.
-
-        Members that have ended already, done or not, are not in it.
-        """
-        batch = self._longest(self._heap)
-        return () if batch is None else self._take(batch)
-
     def yields(self, units: Sequence[Unit], share_done: float, slots: int) -> bool:
         """Whether a slot that reports should put its batch back, to go on with it later or elsewhere.
 

@@ -15,6 +15,7 @@ from orchestrator.loop import Loop
 from orchestrator.plan import Plan, Profile, Sweep, Tickets, resolve
 from orchestrator.progress import Progress
 from orchestrator.run_directory import RunDirectory
+from orchestrator.schedule import Schedule, Unit
 from orchestrator.store import Study, read_study
 from tests.orchestrator.fake_engine import FakeEngine
 
@@ -63,6 +64,11 @@ def small_sweep(**changes) -> Sweep:
 
 def small_plan(**changes) -> Plan:
     return resolve(small_sweep(**changes), "paper")
+
+
+def take(schedule: Schedule) -> tuple[Unit, ...]:
+    """What a slot that is new gets, the batch with the longest chain; () where nothing can start."""
+    return next((units for _, units in schedule.assign([object()])), ())
 
 
 def run_ids(plan: Plan, kind: str) -> list[str]:

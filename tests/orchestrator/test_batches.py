@@ -29,6 +29,7 @@ from tests.orchestrator.studies import (
     run_study,
     small_plan,
     statuses,
+    take,
 )
 
 REPLICATES = 3
@@ -126,7 +127,7 @@ def test_what_is_taken_together_does_not_depend_on_the_order_of_completion(seed)
     schedule = Schedule(plan, one_second, batches=batches)
     running, taken = [], []
     while not schedule.finished:
-        while len(running) < 3 and (units := schedule.take()):
+        while len(running) < 3 and (units := take(schedule)):
             running.append(list(units))
             taken.append(units)
         # Any member of any batch may be the next one to end.
@@ -223,7 +224,7 @@ def test_batches_of_one_are_taken_in_the_order_of_a_schedule_without_batches():
 
     def order(schedule: Schedule) -> list:
         taken = []
-        while units := schedule.take():
+        while units := take(schedule):
             taken.append(units)
             schedule.complete(units[0])
         return taken
@@ -235,34 +236,34 @@ def schedule_of_three() -> tuple[Schedule, list[Unit], list[str]]:
     """A schedule whose three dense runs are one batch that runs; their units, and the trajectories."""
     plan = plan_of_three()
     schedule = Schedule(plan, one_second, batches=batches_of(plan, REPLICATES))
-    dense = list(schedule.take())
+    dense = list(take(schedule))
     assert [unit.run_id for unit in dense] == run_ids(plan, "dense")
     return schedule, dense, run_ids(plan, "trajectory")
 
 
 def test_a_batch_waits_for_its_last_member_and_goes_on_without_those_that_ended():
     schedule, (first, second, third), trajectories = schedule_of_three()
-    schedule.take()  # the reference energy
+    take(schedule)  # the reference energy
     schedule.complete(first)
     schedule.diverge(second)
-    assert schedule.take() == ()
+    assert take(schedule) == ()
     schedule.complete(third)
-    assert schedule.take() == (Unit(trajectories[0], 1), Unit(trajectories[2], 1))
+    assert take(schedule) == (Unit(trajectories[0], 1), Unit(trajectories[2], 1))
     # A divergence that comes last frees the others just as well.
     schedule.complete(Unit(trajectories[0], 1))
     schedule.diverge(Unit(trajectories[2], 1))
-    assert schedule.take() == (Unit(trajectories[0], 2),)
+    assert take(schedule) == (Unit(trajectories[0], 2),)
 
 
 def test_a_member_that_lost_its_slot_runs_again_once_the_others_have_ended():
     for end in (Schedule.complete, Schedule.fail, Schedule.diverge):
         schedule, (first, second, third), _ = schedule_of_three()
-        schedule.take()
+        take(schedule)
         schedule.release(first)
         schedule.complete(second)
-        assert schedule.take() == ()
+        assert take(schedule) == ()
         end(schedule, third)
-        assert schedule.take() == (first,)
+        assert take(schedule) == (first,)
 
 
 def test_the_longest_chain_of_any_member_decides():
@@ -273,14 +274,14 @@ def test_the_longest_chain_of_any_member_decides():
         return {slowest: 9.0, slow: 5.0}.get(unit, 1.0)
 
     schedule = Schedule(plan, seconds, batches=batches_of(plan, 2))
-    assert [schedule.take(), schedule.take()] == [(quick, slowest), (slow,)]
+    assert [take(schedule), take(schedule)] == [(quick, slowest), (slow,)]
 
 
 def test_resumed_batches_leave_out_who_is_done_and_keep_the_rest_together():
     plan = plan_of_three()
     (first, *others) = run_ids(plan, "dense")
     schedule = Schedule(plan, one_second, done=[Unit(first, 0)], batches=batches_of(plan, REPLICATES))
-    assert schedule.take() == tuple(Unit(run_id, 0) for run_id in others)
+    assert take(schedule) == tuple(Unit(run_id, 0) for run_id in others)
 
 
 def test_a_rehearsed_batch_takes_the_sum_of_its_members():
@@ -486,7 +487,7 @@ def test_a_batch_is_one_line_that_says_how_many_there_are():
     schedule = Schedule(plan, one_second, batches=batches_of(plan, REPLICATES))
     text = io.StringIO()
     progress = Progress(Console(file=text, width=200), live=False)
-    units = schedule.take()
+    units = take(schedule)
     for unit in units:
         progress.started(Slot(0), unit, plan.jobs[unit.run_id])
     progress.ended(units[0])

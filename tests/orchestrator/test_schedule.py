@@ -7,7 +7,7 @@ import pytest
 from nqs.config import TransverseFieldIsing
 from orchestrator.plan import Tickets
 from orchestrator.schedule import NEARLY_AS_LONG, Schedule, Unit, prerequisite, rehearse, run_states
-from tests.orchestrator.studies import run_ids, small_plan
+from tests.orchestrator.studies import run_ids, small_plan, take
 
 
 def one_second(unit, job):
@@ -16,7 +16,7 @@ def one_second(unit, job):
 
 def take_all(schedule: Schedule) -> list[Unit]:
     taken = []
-    while units := schedule.take():
+    while units := take(schedule):
         taken += units
         for unit in units:
             schedule.complete(unit)
@@ -29,7 +29,7 @@ def test_no_unit_starts_before_its_prerequisite_is_done_whatever_the_order_of_re
     schedule = Schedule(plan, one_second)
     running, done = [], set()
     while not schedule.finished:
-        while len(running) < 3 and (units := schedule.take()):
+        while len(running) < 3 and (units := take(schedule)):
             (unit,) = units
             before = prerequisite(unit, plan.jobs[unit.run_id])
             assert before is None or before in done
@@ -53,7 +53,7 @@ def test_the_longest_remaining_chain_goes_first():
     def seconds(unit, job):
         return 9.0 if unit.run_id == slow else 1.0
 
-    assert Schedule(plan, seconds).take() == (Unit(slow, 0),)
+    assert take(Schedule(plan, seconds)) == (Unit(slow, 0),)
 
 
 def test_a_trajectory_goes_before_tickets_and_tickets_fill_the_rest():
@@ -115,9 +115,9 @@ def test_what_happened_live_and_what_is_read_from_files_give_the_same_states():
 
 def test_a_released_unit_is_taken_again():
     schedule = Schedule(small_plan(), one_second)
-    (unit,) = schedule.take()
+    (unit,) = take(schedule)
     schedule.release(unit)
-    assert schedule.take() == (unit,)
+    assert take(schedule) == (unit,)
 
 
 def test_a_rehearsal_takes_no_longer_than_the_bound_of_list_scheduling_and_leaves_the_schedule_alone():
@@ -223,7 +223,7 @@ def test_the_order_follows_what_is_learned():
     first, second, third = run_ids(plan, "dense")
     seconds = dict.fromkeys((first, second, third), 1.0)
     schedule = Schedule(plan, lambda unit, job: seconds[unit.run_id])
-    assert schedule.take() == (Unit(first, 0),)
+    assert take(schedule) == (Unit(first, 0),)
     seconds[third] = 5.0
     schedule.complete(Unit(first, 0))
-    assert schedule.take() == (Unit(third, 0),)
+    assert take(schedule) == (Unit(third, 0),)
