@@ -411,6 +411,7 @@ class RayExecutor:
         self._broken: set[Slot] = set()
         self._killed_for_memory = _killed_for_memory()
         self._failed_starts: Counter[Slot] = Counter()
+        self._start_failure = "none was started"
         self._say, self._told = say, set()
         self._is_cluster = address is not None
         self._nodes: dict[str, Node] = {}
@@ -588,10 +589,11 @@ class RayExecutor:
             devices = self._ray.get(reference)
         except self._ray.exceptions.RayError as error:
             self._failed_starts[slot] += 1
+            self._start_failure = _last_line(error)
             if self._failed_starts[slot] < _MOST_STARTS and self._lives(slot):
                 self._broken.add(slot)
             elif slot in self._actors:
-                self._tell(f"slot {slot.name} does not start: {_last_line(error)}")
+                self._tell(f"slot {slot.name} does not start: {self._start_failure}")
                 self._drop(slot)
             return
         self._failed_starts[slot] = 0
@@ -619,12 +621,15 @@ class RayExecutor:
         while self._starting and (left := end - time.monotonic()) > 0:
             for reference in self._ray.wait(list(self._starting), timeout=left)[0]:
                 self._started(reference)
+            self._start_broken()
             if self.slots:
                 # The others may wait for what another program holds.
                 end = min(end, time.monotonic() + _LATER_SLOTS_SECONDS)
         if not self.slots:
             why = (
-                "other programs hold what they need" if self._starting else "each one's process ended at once"
+                "other programs hold what they need"
+                if self._starting
+                else f"each one's process ended at once, the last one with: {self._start_failure}"
             )
             raise ExecutorError(f"no slot came up: {why}")
         if self._starting:
@@ -731,13 +736,16 @@ class RayExecutor:
         now = time.monotonic()
         if self._is_cluster and (self._broken or now - self._looked_at >= _LOOK_FOR_NODES_SECONDS):
             self._look_for_nodes()
-        broken, self._broken = self._broken, set()
-        for slot in sorted(broken & self._actors.keys(), key=lambda each: each.index):
-            self._start(slot)
+        self._start_broken()
         if self.slots or self._starting or self._pending:
             self._had_slots_at = now
         elif not self._is_cluster or now - self._had_slots_at >= _WITHOUT_SLOTS_SECONDS:
             raise ExecutorError("no slot is left to train in; the same command goes on once there are some")
+
+    def _start_broken(self) -> None:
+        broken, self._broken = self._broken, set()
+        for slot in sorted(broken & self._actors.keys(), key=lambda each: each.index):
+            self._start(slot)
 
     def _ray_died(self) -> bool:
         """Whether one of ray's own processes that were started here has ended."""

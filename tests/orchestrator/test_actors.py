@@ -150,6 +150,28 @@ def test_ray_gives_the_tables_of_one_process_though_two_actors_die_on_the_way(tm
     assert_same_tables(read_study(tmp_path / "inline"), study)
 
 
+@pytest.mark.parametrize("deaths", [1, 9])
+def test_a_slot_whose_process_ends_as_it_starts_is_started_again_twice(deaths, tmp_path):
+    for number in range(deaths):
+        (tmp_path / str(number)).touch()
+
+    def devices():
+        for file in tmp_path.iterdir():
+            file.unlink()
+            os._exit(1)
+        return ["gpu: made up"]
+
+    engine = FakeEngine().engine()._replace(devices=devices)
+    if deaths == 1:
+        executor = RayExecutor(gpus=1, engine=engine)
+        executor.close()
+        assert len(executor.slots) == 1
+    else:
+        with pytest.raises(ExecutorError, match=r"ended at once, the last one with: \S+"):
+            RayExecutor(gpus=1, engine=engine)
+        assert len(list(tmp_path.iterdir())) == deaths - 3
+
+
 def test_a_bug_comes_back_as_a_value_with_its_first_line_and_place():
     def bug(task, seconds):
         raise ZeroDivisionError("one\ntwo")
