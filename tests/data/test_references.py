@@ -49,8 +49,8 @@ def test_exact_rows_on_small_lattices_are_made_anew():
     reason="physics-tenpy, the extra `references`, is not installed",
 )
 @pytest.mark.filterwarnings("ignore")
-def test_ten_by_ten_at_the_critical_field_is_made_anew_at_the_lowest_bond_dimension():
-    critical = TransverseFieldIsing(side=10, field=3.04438)
+def test_eight_by_eight_at_the_critical_field_is_made_anew_at_the_lowest_bond_dimension():
+    critical = TransverseFieldIsing(side=8, field=3.04438)
     key = {"hamiltonian_parameters": critical.parameters_json, "parity": "even", "bond_dimension": 32}
     (row,) = rows(**key)
     job = ReferenceJob(hamiltonian=critical, method="dmrg")

@@ -129,7 +129,8 @@ def assert_same_tables(one: Study, other: Study) -> None:
     ]
     for name, left, right in frames:
         left, right = (_comparable(frame) for frame in (left, right))
-        assert left.height > 0, f"{name} is empty: nothing is compared"
+        # Of a Hamiltonian whose reference is shipped none is computed.
+        assert left.height > 0 or name == "references", f"{name} is empty: nothing is compared"
         assert left.equals(right), f"{name} differ"
 
 
