@@ -4,7 +4,6 @@ import contextlib
 import json
 import math
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -23,13 +22,6 @@ from tests.orchestrator.studies import REPOSITORY, SWEEP_FILE, assert_same_table
 INLINE = ("--executor", "inline")
 
 
-@pytest.fixture
-def sweep_file(tmp_path):
-    file = tmp_path / "small.py"
-    file.write_text(SWEEP_FILE)
-    return file
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("finished")
@@ -37,11 +29,6 @@ def finished(tmp_path_factory):
     arguments = [str(folder / "small.py"), "--out", str(folder / "run"), *INLINE]
     assert main(arguments, engine=FakeEngine().engine()) == 0
     return folder / "run"
-
-
-@pytest.fixture
-def copy(finished, tmp_path):
-    return shutil.copytree(finished, tmp_path / "run")
 
 
 def start(*arguments, step_seconds=0.0, **options) -> subprocess.Popen:

@@ -14,30 +14,11 @@ from orchestrator.run_directory import RunDirectory, StudyError
 from orchestrator.store import read_study, read_weights
 from orchestrator.tables import RUNS, STATES, STEPS, TABLES_VERSION, WEIGHTS
 from tests.orchestrator.fake_engine import FakeEngine
-from tests.orchestrator.studies import SWEEP_FILE, assert_same_tables, run_ids, run_study, small_plan
+from tests.orchestrator.studies import assert_same_tables, run_ids, run_study, small_plan
 
 
 class Killed(BaseException):
     """What no handler of an error catches, like a kill."""
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    path = tmp_path_factory.mktemp("finished") / "run"
-    run_study(path, small_plan())
-    return path
-
-
-@pytest.fixture
-def copy(finished, tmp_path):
-    return shutil.copytree(finished, tmp_path / "run")
-
-
-@pytest.fixture
-def sweep_file(tmp_path):
-    file = tmp_path / "small.py"
-    file.write_text(SWEEP_FILE)
-    return file
 
 
 def files(path, table) -> list[str]:

@@ -40,13 +40,6 @@ from tests.orchestrator.test_loop import LosesSlots, TwoSlots
 MB = 1024**2
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    path = tmp_path_factory.mktemp("undisturbed") / "run"
-    run_study(path, small_plan())
-    return read_study(path)
-
-
 @pytest.fixture
 def notes(monkeypatch):
     lines = []

@@ -18,13 +18,6 @@ from tests.orchestrator.fake_engine import FakeEngine
 from tests.orchestrator.studies import assert_same_tables, run_ids, run_study, small_plan, statuses
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    path = tmp_path_factory.mktemp("undisturbed") / "run"
-    run_study(path, small_plan())
-    return read_study(path)
-
-
 @pytest.mark.parametrize("results", [1, 2, 5])
 def test_a_study_stopped_over_and_over_ends_with_the_tables_of_an_undisturbed_one(
     results, undisturbed, tmp_path

@@ -3,7 +3,6 @@
 import math
 import os
 import re
-import shutil
 
 import numpy as np
 import polars as pl
@@ -24,18 +23,6 @@ from tests.orchestrator.studies import (
     small_plan,
     statuses,
 )
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    path = tmp_path_factory.mktemp("finished") / "run"
-    run_study(path, small_plan())
-    return path
-
-
-@pytest.fixture
-def copy(finished, tmp_path):
-    return shutil.copytree(finished, tmp_path / "copy")
 
 
 def test_a_finished_study_has_every_run_every_level_and_every_documented_column(finished):
