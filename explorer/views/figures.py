@@ -12,7 +12,7 @@ from explorer import charts
 
 
 def show_figure(
-    name: str, headline: str, chart: alt.TopLevelMixin, caption: str, table: pl.DataFrame
+    name: str, headline: str, chart: alt.TopLevelMixin, caption: str, table: pl.DataFrame, code: str = ""
 ) -> None:
     """Draw a chart with all that belongs to it.
 
@@ -22,6 +22,7 @@ def show_figure(
         chart: from `explorer.charts`.
         caption: what points and intervals are, with n and method.
         table: the numbers drawn.
+        code: Python lines that make `table` and `chart` from the page's `states`, for a notebook.
     """
     st.subheader(headline, anchor=False)
     st.altair_chart(chart, theme=None, width="stretch", key=f"chart {name}")
@@ -32,6 +33,8 @@ def show_figure(
         with st.container(horizontal=True):
             _download(f"{name}.png", "image/png", lambda: charts.png(printed))
             _download(f"{name}.svg", "image/svg+xml", lambda: charts.svg(printed).encode())
+        if code:
+            st.code(code, language="python")
 
 
 def show_table(name: str, table: pl.DataFrame) -> None:

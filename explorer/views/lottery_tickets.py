@@ -59,6 +59,10 @@ figures.show_figure(
     charts.curves(points, analysis.network_points(states, quantity), quantity, "series", horizontal),
     f"{captions.point_caption(points, quantity, confidence)} {WHAT_VARIED}",
     points,
+    code=f"""quantity = analysis.QUANTITIES["relative_error"]
+table = analysis.curve_points(states, quantity, confidence={confidence})
+networks = analysis.network_points(states, quantity)
+chart = charts.curves(table, networks, quantity, "series", {horizontal!r})""",
 )
 if ratios.is_empty():
     st.info("Ratios between ticket variants appear once two variants of one trajectory are trained.")

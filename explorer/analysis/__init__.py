@@ -1,0 +1,60 @@
+"""From trained networks to the points of the figures: Polars in, Polars out, nothing of the app.
+
+Every function takes the joined `states` of a study (one row a trained network, with its run's fields, its
+reference energy and the ids by which it clusters) or what another function here made of them, so that a
+notebook asks as the pages do:
+
+    from explorer import analysis
+    from orchestrator.store import read_study
+
+    states = analysis.with_quantities(read_study(Path("data/finite_size-laptop")).states)
+    analysis.curve_points(states, analysis.QUANTITIES["relative_error"], confidence=0.95)
+"""
+
+from explorer.analysis.curves import curve_points, network_points
+from explorer.analysis.intervals import BY_MEASUREMENT, BY_TRAJECTORIES, NO_INTERVAL
+from explorer.analysis.progress import UNFINISHED, remaining_work, status_counts, troubled_runs
+from explorer.analysis.quantities import (
+    QUANTITIES,
+    ROUNDING,
+    SETTINGS,
+    TRAJECTORY,
+    VARIANTS,
+    Quantity,
+    below_reference,
+    own_masks,
+    sides_without_reference,
+    what_varied,
+    with_quantities,
+)
+from explorer.analysis.sizes import agreement_windows, size_agreement
+from explorer.analysis.tickets import TICKET_PAIRS, mask_transfer, ratio_summary, ticket_ratios
+
+__all__ = [
+    "BY_MEASUREMENT",
+    "BY_TRAJECTORIES",
+    "NO_INTERVAL",
+    "QUANTITIES",
+    "ROUNDING",
+    "SETTINGS",
+    "TICKET_PAIRS",
+    "TRAJECTORY",
+    "UNFINISHED",
+    "VARIANTS",
+    "Quantity",
+    "agreement_windows",
+    "below_reference",
+    "curve_points",
+    "mask_transfer",
+    "network_points",
+    "own_masks",
+    "ratio_summary",
+    "remaining_work",
+    "sides_without_reference",
+    "size_agreement",
+    "status_counts",
+    "ticket_ratios",
+    "troubled_runs",
+    "what_varied",
+    "with_quantities",
+]

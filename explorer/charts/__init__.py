@@ -1,0 +1,32 @@
+"""From points to Altair charts: pure functions that look the same on a page, in print and in a talk."""
+
+from explorer.charts.axes import INTERVAL_ROOM, tick_labels
+from explorer.charts.curves import HORIZONTAL, agreement, curves, ratios
+from explorer.charts.look import SERIES_COLOURS, SERIES_LABELS, SERIES_SHAPES, side_colour, side_shape
+from explorer.charts.mask_transfer import RANDOM_MASK, mask_transfer
+from explorer.charts.printing import png, printed, svg
+from explorer.charts.progress import KINDS, STATUS_COLOURS, run_states
+from explorer.charts.training import training_curve
+
+__all__ = [
+    "HORIZONTAL",
+    "INTERVAL_ROOM",
+    "KINDS",
+    "RANDOM_MASK",
+    "SERIES_COLOURS",
+    "SERIES_LABELS",
+    "SERIES_SHAPES",
+    "STATUS_COLOURS",
+    "agreement",
+    "curves",
+    "mask_transfer",
+    "png",
+    "printed",
+    "ratios",
+    "run_states",
+    "side_colour",
+    "side_shape",
+    "svg",
+    "tick_labels",
+    "training_curve",
+]

@@ -1,0 +1,136 @@
+"""One look for all figures: colours, shapes, labels and fonts.
+
+One variant and one side keep their colour and shape on every page; the colours are Okabe and Ito's, told
+apart in all common forms of colour blindness.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import altair as alt
+import polars as pl
+
+from explorer.analysis import TRAJECTORY
+
+SERIES_LABELS = {
+    TRAJECTORY: "trajectory",
+    "init_imp": "T(init, imp)",
+    "rand_imp": "T(rand, imp)",
+    "init_rand": "T(init, rand)",
+}
+
+SERIES_COLOURS = {
+    TRAJECTORY: "#333333",
+    "init_imp": "#0072B2",
+    "rand_imp": "#E69F00",
+    "init_rand": "#CC79A7",
+}
+
+SERIES_SHAPES = {
+    TRAJECTORY: "circle",
+    "init_imp": "square",
+    "rand_imp": "diamond",
+    "init_rand": "triangle-up",
+}
+
+SIDE_COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#000000")
+SIDE_SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "circle", "square")
+_FIRST_SIDE = 3
+FONT = "Source Serif, STIX Two Text, Times New Roman, Liberation Serif, DejaVu Serif, serif"
+
+INK, GRID, SHADE = "#222222", "#E8E8E8", "#009E73"
+
+
+def side_colour(side: int) -> str:
+    """The colour of a side, the same whichever sides stand beside it; repeats after eight."""
+    return SIDE_COLOURS[(side - _FIRST_SIDE) % len(SIDE_COLOURS)]
+
+
+def side_shape(side: int) -> str:
+    return SIDE_SHAPES[(side - _FIRST_SIDE) % len(SIDE_SHAPES)]
+
+
+@dataclass(frozen=True)
+class Look:
+    """Colour and shape of each value of `series` or `side`, in the legend's order."""
+
+    by: str
+    values: tuple
+    labels: tuple[str, ...]
+    colours: tuple[str, ...]
+    shapes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, points: pl.DataFrame, by: str) -> Look:
+        found = set(points[by])
+        if by == "side":
+            values = tuple(sorted(found))
+            labels = tuple(f"L = {side}" for side in values)
+            return cls(by, values, labels, tuple(map(side_colour, values)), tuple(map(side_shape, values)))
+        values = tuple(series for series in SERIES_LABELS if series in found)
+        tables = (SERIES_LABELS, SERIES_COLOURS, SERIES_SHAPES)
+        return cls(by, values, *(tuple(table[v] for v in values) for table in tables))
+
+    def labelled(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The frame with `label`, in the order in which it is drawn: a trajectory lies below its tickets."""
+        label = pl.col(self.by).replace_strict(self.values, self.labels, return_dtype=pl.String)
+        order = pl.col(self.by).replace_strict(self.values, range(len(self.values)), return_dtype=pl.Int64)
+        return frame.with_columns(label=label).sort(order, maintain_order=True)
+
+    @property
+    def _scale(self) -> alt.Scale:
+        return alt.Scale(domain=self.labels, range=self.colours)
+
+    @property
+    def colour(self) -> alt.Color:
+        return alt.Color("label:N", title=None, scale=self._scale, legend=self._legend)
+
+    @property
+    def _legend(self) -> alt.Legend:
+        # Few entries a line, so that a narrow screen shows them all.
+        return alt.Legend(columns=4 if self.by == "side" else 2)
+
+    def marks(self, chart: alt.Chart, is_open: str, **style) -> tuple[alt.Chart, alt.Chart]:
+        """Two layers of points: filled ones, and open ones where the expression holds."""
+        scale = alt.Scale(domain=self.labels, range=self.shapes)
+        shape = alt.Shape("label:N", title=None, scale=scale, legend=self._legend)
+        chart = chart.encode(color=self.colour, shape=shape)
+        return (
+            chart.transform_filter(f"!({is_open})").mark_point(filled=True, **style),
+            chart.transform_filter(is_open).mark_point(filled=False, fill="white", **style),
+        )
+
+
+def refuse_nothing(frame: pl.DataFrame, what: str) -> None:
+    if frame.is_empty():
+        raise ValueError(f"there are no {what} to draw")
+
+
+def styled(chart: alt.TopLevelMixin, height: int = 420) -> alt.TopLevelMixin:
+    return (
+        chart.properties(width="container", height=height)
+        .configure(font=FONT, background="white")
+        .configure_view(stroke=INK, strokeWidth=0.8)
+        .configure_axis(
+            labelColor=INK,
+            titleColor=INK,
+            tickColor=INK,
+            domainColor=INK,
+            labelFontSize=13,
+            titleFontSize=15,
+            titleFontWeight="normal",
+            titlePadding=8,
+            gridColor=GRID,
+        )
+        .configure_legend(
+            orient="top",
+            labelFontSize=14,
+            labelColor=INK,
+            symbolSize=90,
+            columnPadding=14,
+            labelLimit=220,
+            symbolOpacity=1,
+        )
+        .configure_title(anchor="start", fontSize=17, subtitleFontSize=12, subtitleColor="#555555", offset=10)
+    )

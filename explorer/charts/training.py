@@ -1,0 +1,55 @@
+"""A training while it goes on."""
+
+from __future__ import annotations
+
+import altair as alt
+import polars as pl
+
+from explorer.charts.axes import channel
+from explorer.charts.look import INK, refuse_nothing, styled
+
+
+def training_curve(steps: pl.DataFrame, sites: int, reference: float | None) -> alt.LayerChart:
+    """Energy per spin against training step of one run, a colour a level, with the reference energy.
+
+    Args:
+        steps: rows of the table `steps` of one run.
+        sites: number of spins N.
+        reference: total reference energy, drawn as a dashed line; None where there is none.
+
+    Raises:
+        ValueError: no step is recorded.
+    """
+    refuse_nothing(steps, "training steps")
+    per_spin = steps.select(
+        "level",
+        "step",
+        energy=pl.col("energy") / sites,
+        low=(pl.col("energy") - pl.col("energy_error")) / sites,
+        high=(pl.col("energy") + pl.col("energy_error")) / sites,
+        acceptance="acceptance",
+    )
+    x = channel(alt.X, "step", "training step", steps["step"])
+    y = alt.Y("energy:Q", title="E / N   (J)", scale=alt.Scale(zero=False, nice=False, padding=8))
+    legend = alt.Legend(format="d", tickMinStep=1) if per_spin["level"].n_unique() > 1 else None
+    colour = alt.Color("level:Q", title="level", scale=alt.Scale(scheme="viridis"), legend=legend)
+    base = alt.Chart(per_spin)
+    layers = [
+        base.mark_rule(opacity=0.35).encode(x=x, y=y, y2="high:Q", color=colour),
+        base.mark_rule(opacity=0.35).encode(x=x, y=y, y2="low:Q", color=colour),
+        base.mark_point(size=14, filled=True, opacity=0.8).encode(
+            x=x,
+            y=y,
+            color=colour,
+            tooltip=[
+                "level:Q",
+                "step:Q",
+                alt.Tooltip("energy:Q", title="E / N", format=".6f"),
+                alt.Tooltip("acceptance:Q", format=".2f"),
+            ],
+        ),
+    ]
+    if reference is not None:
+        line = alt.Chart(pl.DataFrame({"energy": [reference / sites]}))
+        layers.append(line.mark_rule(color=INK, strokeDash=[4, 3]).encode(y=y))
+    return styled(alt.layer(*layers))
