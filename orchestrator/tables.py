@@ -6,7 +6,7 @@ Energies are totals in units of J, magnetisations are per spin, `_error` is one 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import pyarrow as pa
 
@@ -40,7 +40,7 @@ class Table:
     nullable_key: tuple[str, ...] = ()
     later_key: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def schema(self) -> pa.Schema:
         return pa.schema(
             [pa.field(c.name, c.type, metadata={"description": c.description}) for c in self.columns]

@@ -334,25 +334,25 @@ def test_a_batched_study_stopped_over_and_over_ends_with_the_tables_of_an_undist
 
 
 def test_dying_between_the_writes_of_a_batchs_members_changes_nothing(undisturbed, tmp_path, monkeypatch):
-    """The driver dies before its first, second, … ninth write, so that members stand at different steps."""
-    write = RunDirectory._write
+    """The driver dies before its first, second, … 13th write, so that members stand at different steps."""
+    name = RunDirectory._name
     for life in itertools.count():
-        left = 1 + life % 9
+        left = 1 + life % 13
 
-        def write_or_die(self, path, contents):
+        def name_or_die(self, staged, path):
             nonlocal left
             left -= 1
             if left == 0:
                 raise KeyboardInterrupt
-            write(self, path, contents)
+            name(self, staged, path)
 
-        monkeypatch.setattr(RunDirectory, "_write", write_or_die)
+        monkeypatch.setattr(RunDirectory, "_name", name_or_die)
         try:
             run_study(tmp_path, plan_of_three(), batch=2)
             break
         except KeyboardInterrupt:
             continue
-    assert life > 9
+    assert life > 13
     assert_same_tables(undisturbed, read_study(tmp_path))
 
 

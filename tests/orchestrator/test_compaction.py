@@ -65,7 +65,7 @@ def test_a_kill_at_any_moment_leaves_a_whole_study_and_the_next_compaction_ends_
     finished, tmp_path, monkeypatch
 ):
     """Every fourth write or removal is the last one in turn: 44 parts go and 4 files come."""
-    write, remove = RunDirectory._write, RunDirectory.remove
+    name, remove = RunDirectory._name, RunDirectory.remove
     left = 0
 
     def killed(call):
@@ -83,7 +83,7 @@ def test_a_kill_at_any_moment_leaves_a_whole_study_and_the_next_compaction_ends_
         path = shutil.copytree(finished, tmp_path / str(operations))
         left = operations
         with monkeypatch.context() as patch:
-            patch.setattr(RunDirectory, "_write", killed(write))
+            patch.setattr(RunDirectory, "_name", killed(name))
             patch.setattr(RunDirectory, "remove", killed(remove))
             try:
                 compact(RunDirectory(path))
