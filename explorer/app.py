@@ -15,7 +15,7 @@ sys.path.insert(0, str(CHECKOUT))
 import streamlit as st
 
 from explorer import loading
-from explorer.views import address
+from explorer.views import address, figures
 
 PAGES = [
     st.Page("views/overview.py", title="Overview", icon=":material/monitoring:", default=True),
@@ -50,6 +50,7 @@ def choose_study() -> None:
     names = loading.names_of(studies)
     with st.sidebar:
         chosen = address.choose("Study", "study", list(names), next(iter(names)))
+        figures.choose_print()
         st.button("Read again", help="New results of a running sweep also come in with every selection.")
     loading.select(names[chosen])
     for problem in loading.selected().problems:

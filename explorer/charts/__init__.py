@@ -4,7 +4,7 @@ from explorer.charts.axes import INTERVAL_ROOM, tick_labels
 from explorer.charts.curves import HORIZONTAL, agreement, curves, ratios
 from explorer.charts.look import SERIES_COLOURS, SERIES_LABELS, SERIES_SHAPES, side_colour, side_shape
 from explorer.charts.mask_transfer import RANDOM_MASK, mask_transfer
-from explorer.charts.printing import png, printed, svg
+from explorer.charts.printing import PRINTS, Print, pdf, png, printed, specification, svg
 from explorer.charts.progress import KINDS, STATUS_COLOURS, run_states
 from explorer.charts.training import training_curve
 
@@ -12,20 +12,24 @@ __all__ = [
     "HORIZONTAL",
     "INTERVAL_ROOM",
     "KINDS",
+    "PRINTS",
     "RANDOM_MASK",
     "SERIES_COLOURS",
     "SERIES_LABELS",
     "SERIES_SHAPES",
     "STATUS_COLOURS",
+    "Print",
     "agreement",
     "curves",
     "mask_transfer",
+    "pdf",
     "png",
     "printed",
     "ratios",
     "run_states",
     "side_colour",
     "side_shape",
+    "specification",
     "svg",
     "tick_labels",
     "training_curve",

@@ -132,14 +132,6 @@ def test_logarithmic_ticks_are_labelled_as_in_a_paper(low, high, expected):
     assert charts.tick_labels(low, high) == pytest.approx(expected)
 
 
-def test_a_printed_chart_carries_title_and_caption_in_png_and_svg():
-    states = states_of(sides=(4,))
-    printed = charts.printed(curves_of(states), "Masks decide", "Intervals: 68 %, n = 2")
-    assert charts.png(printed).startswith(b"\x89PNG\r\n")
-    assert "Masks decide" in charts.svg(printed)
-    assert "n = 2" in charts.svg(printed)
-
-
 def test_ratios_and_agreement_mark_what_equal_means():
     states = states_of()
     ratio = charts.ratios(analysis.ticket_ratios(states.filter(pl.col("side") == 4)))
