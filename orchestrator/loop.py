@@ -226,6 +226,9 @@ class Loop:
         if isinstance(job, DenseRun):
             return task
         before = read_weights(self._directory, *prerequisite(unit, job))
+        if isinstance(job, TicketRun) and job.turned_at is not None:
+            masked = read_weights(self._directory, job.parent_run_id, unit.level)
+            return replace(task, masked=masked, previous=before)
         if isinstance(job, TicketRun):
             return replace(task, masked=before)
         rewind = before if unit.level == 1 else read_weights(self._directory, job.parent_run_id, 0)

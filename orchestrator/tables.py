@@ -66,7 +66,7 @@ RUN_FIELDS = (
         _TEXT,
         "pruning method of the trajectory (a ticket's: of its parent): imp_wr, imp_ct, irp_wr or module:function",
     ),
-    Column("variant", _TEXT, "tickets: init_imp, rand_imp or init_rand"),
+    Column("variant", _TEXT, "tickets: init_imp, rand_imp, init_rand or regrown"),
     Column("level", _INT, "tickets: the level whose mask or density is trained; null otherwise"),
     Column("replicate", _INT, "dense: own weights and chains; trajectory: its dense run's; ticket: own"),
     Column("hamiltonian", _TEXT, "tfim, toric_code or pauli"),
