@@ -19,7 +19,8 @@ sweep = Sweep(
     profiles={
         "paper": Profile(pretraining_steps=10_000, steps_per_level=1_000),
         "laptop": Profile(
-            hamiltonians=[TransverseFieldIsing(side=3, field=field) for field in (1, 3.04438)],
+            hamiltonians=[TransverseFieldIsing(side=4, field=field) for field in (1, 3.04438)],
+            networks=[FeedForward(width_per_spin=4)],
             levels=34,
             pretraining_steps=600,
             steps_per_level=60,
