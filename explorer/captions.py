@@ -196,10 +196,11 @@ def transition_caption(transitions: pl.DataFrame, criterion: str, confidence: fl
     Args:
         criterion: its symbol.
     """
-    sentences = [
+    place = (
         f"Place: the largest step of {criterion} between neighbouring levels, by a parabola through its neighbours, "
         f"geometric mean over {how_many(transitions['trajectories'])} trajectories."
-    ]
+    )
+    sentences = [place]
     methods = set(transitions["interval"].drop_nulls())
     if BY_REPLICATES in methods:
         sentences.append(f"Intervals: {confidence:.0%}, {BY_REPLICATES}.")

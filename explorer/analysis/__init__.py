@@ -14,6 +14,7 @@ notebook asks as the pages do:
 from explorer.analysis.curves import curve_points, network_points
 from explorer.analysis.intervals import BY_MEASUREMENT, BY_TRAJECTORIES, NO_INTERVAL
 from explorer.analysis.phase_diagram import (
+    DECADES,
     contour_levels,
     contour_lines,
     grid_cells,
@@ -41,6 +42,7 @@ from explorer.analysis.transitions import (
     BY_STEP,
     CRITERIA,
     MAGNETIZATIONS,
+    NO_JUMP,
     REGROWN,
     VERDICTS,
     Criterion,
@@ -57,8 +59,10 @@ __all__ = [
     "BY_STEP",
     "BY_TRAJECTORIES",
     "CRITERIA",
+    "DECADES",
     "MAGNETIZATIONS",
     "NO_INTERVAL",
+    "NO_JUMP",
     "QUANTITIES",
     "REGROWN",
     "ROUNDING",

@@ -10,6 +10,8 @@ from explorer.analysis.quantities import TRAJECTORY, Quantity
 
 # Cells of the interpolation: fine enough to look smooth at a journal's width.
 COLUMNS, ROWS = 90, 48
+# Of a logarithmic quantity so many decades below its largest value are told apart: exact sums reach rounding.
+DECADES = 8
 
 
 def phase_points(
@@ -108,7 +110,9 @@ def contour_levels(values: np.ndarray, logarithmic: bool) -> list[float]:
     if known.size == 0 or known.min() == known.max():
         return []
     low, high = float(known.min()), float(known.max())
-    if not logarithmic:
+    if logarithmic:
+        low = max(low, high / 10**DECADES)
+    else:
         step = _round_step((high - low) / 6)
         return [
             float(f"{k * step:.12g}") for k in range(int(np.ceil(low / step)), int(np.floor(high / step)) + 1)

@@ -39,6 +39,7 @@ FEWEST_STEPS = 2 * EDGE_STEPS + 5
 # Probability below which a peak is more than chance.
 SIGNIFICANCE = 0.05
 _NULL_CURVES = 4000
+_FLAT = 1e-9
 # A jump persists where at least this part of it is left, and has vanished below the second.
 PERSISTS, VANISHED = 0.5, 0.25
 # The energy still falls where another training at the same rate would make up this part of the jump, beyond 3 σ.
@@ -231,7 +232,11 @@ def peak_prominence(curves: np.ndarray) -> np.ndarray:
     usual = left - (right - left) * left_at / (right_at - left_at)
     above = curves - usual
     centred = np.abs(above - np.nanmedian(above, axis=-1, keepdims=True))
-    return above / (1.4826 * np.nanmedian(centred, axis=-1, keepdims=True))
+    deviation = 1.4826 * np.nanmedian(centred, axis=-1, keepdims=True)
+    # On a curve that is flat to rounding, anything above it stands out.
+    flat = np.where(above > _FLAT, np.inf, np.where(np.isnan(above), np.nan, 0.0))
+    varies = deviation > _FLAT
+    return np.where(varies, above / np.where(varies, deviation, 1), flat)
 
 
 def _medians(curves: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -374,11 +379,13 @@ class _Evidence:
         drift: part of the jump in energy that another training at the same drift would make up; 0 where the drift
             is not significant.
         upward: part of the observable's change that the branch back up has.
+        above: by how much of the jump in energy the way down lies above the branch back up, at most, at one mask.
     """
 
     envelope: float | None
     drift: float | None
     upward: float | None
+    above: float | None
 
 
 def detect_transitions(
@@ -400,7 +407,7 @@ def detect_transitions(
         side, field, parameters_per_spin (n_r / N of the peak; geometric mean over trajectories), low, high,
         log_density, half_step (of ln n_r), height, height_low, height_high (null for one trajectory), p_value
         (`chance_of_peaks`), trajectories, interval (how it was made), envelope_share, drift_share,
-        upward_share (null where not known; see `reasons`), verdict (one of `VERDICTS`), reasons (sentences).
+        upward_share, above_share (null where not known; see `reasons`), verdict (one of `VERDICTS`), reasons (sentences).
         Null but for side, field, trajectories and the verdict where there are too few levels.
     """
     steps, envelope = level_steps(states, observable), lowest_energy_envelope(states)
@@ -433,7 +440,7 @@ _TRANSITION_COLUMNS = {
     "p_value": pl.Float64,
     "trajectories": pl.Int64,
     "interval": pl.String,
-    **dict.fromkeys(("envelope_share", "drift_share", "upward_share"), pl.Float64),
+    **dict.fromkeys(("envelope_share", "drift_share", "upward_share", "above_share"), pl.Float64),
     "verdict": pl.String,
     "reasons": pl.String,
 }
@@ -480,6 +487,7 @@ def _detect(
         "envelope_share": evidence.envelope,
         "drift_share": evidence.drift,
         "upward_share": evidence.upward,
+        "above_share": evidence.above,
         "verdict": verdict,
         "reasons": " ".join(reasons),
     }
@@ -501,6 +509,7 @@ def _evidence(
         _share(_change(envelope, observable, window), change) if several else None,
         _drift_share(inside, energy, int(states["sites"][0])),
         _upward_share(states, observable, window, change),
+        _above_share(states, energy, window),
     )
 
 
@@ -532,6 +541,18 @@ def _upward_share(
     return float(up / crossed) if crossed / change >= PERSISTS else None
 
 
+def _above_share(
+    states: pl.DataFrame, energy_change: float | None, window: tuple[float, float]
+) -> float | None:
+    branches = branch_differences(states, "energy")
+    inside = branches.filter(pl.col("parameters_per_spin").log().is_between(*window))
+    if inside.is_empty() or not energy_change:
+        return None
+    # Beyond what measuring can hide.
+    beyond = (-inside["difference"] - DRIFT_SIGMAS * inside["error"]).max()
+    return max(0.0, beyond) / abs(energy_change)
+
+
 def _share(part: float | None, whole: float | None) -> float | None:
     return part / whole if part is not None and whole else None
 
@@ -560,12 +581,15 @@ def _verdict(
         return NO_JUMP, [f"Chance has such peaks with probability {p_value:.2g}."]
     reasons = [
         f"Chance has such peaks with probability {p_value:.2g}.",
-        *(envelope_sentence, _drift_sentence(evidence.drift), _upward_sentence(evidence.upward)),
+        *(envelope_sentence, _drift_sentence(evidence.drift), _upward_sentence(evidence)),
     ]
     persists = evidence.envelope is not None and evidence.envelope >= PERSISTS
     vanished = evidence.envelope is not None and evidence.envelope < VANISHED
     falls = evidence.drift is not None and evidence.drift >= DRIFT_SHARE
     returns = evidence.upward is not None and evidence.upward >= PERSISTS
+    lags = evidence.above is not None and evidence.above >= PERSISTS
+    if lags:
+        return STUCK, [*reasons, "So the way down was stuck above what its own masks can reach."]
     if vanished and returns and not falls:
         return MASKS, [
             *reasons,
@@ -605,7 +629,11 @@ def _drift_sentence(share: float | None) -> str:
     return f"The energy still falls: another training at that rate would make up {share:.0%} of its jump."
 
 
-def _upward_sentence(share: float | None) -> str:
-    if share is None:
-        return "No branch back up was trained."
-    return f"The branch back up, from sparse to dense, has {share:.0%} of it."
+def _upward_sentence(evidence: _Evidence) -> str:
+    if evidence.upward is None:
+        return "No branch back up crosses it."
+    lies = f"up to {evidence.above:.0%} of its jump in energy" if evidence.above else "nowhere significantly"
+    return (
+        f"The branch back up, from sparse to dense, has {evidence.upward:.0%} of it and lies lower by {lies} "
+        "at the same mask."
+    )

@@ -5,8 +5,10 @@ from __future__ import annotations
 import altair as alt
 import polars as pl
 
+from explorer import analysis
 from explorer.analysis import VERDICTS, Quantity
-from explorer.charts.axes import channel
+from explorer.captions import SUPERSCRIPTS
+from explorer.charts.axes import channel, tick_labels
 from explorer.charts.curves import HORIZONTAL
 from explorer.charts.look import INK, refuse_nothing, styled
 from explorer.charts.transitions import verdict_marks
@@ -35,7 +37,8 @@ def phase_diagram(
         points: from `analysis.phase_points`: what was measured.
         vertical: field or side.
         contours: from `analysis.contour_lines`; None: none are drawn.
-        transitions: from `analysis.detect_transitions`, drawn with their intervals; None: none are drawn.
+        transitions: from `analysis.detect_transitions`; what is no jump is not drawn, the others with their
+            intervals. None: none are drawn.
         dots: whether measured points are marked.
 
     Raises:
@@ -43,7 +46,7 @@ def phase_diagram(
     """
     refuse_nothing(cells, f"points of the {quantity.name}")
     ends = pl.concat([cells["left"], cells["right"]])
-    lowest, highest = points["bottom"].min(), points["top"].max()
+    lowest, highest = cells["bottom"].min(), cells["top"].max()
 
     def x(field: str) -> alt.X:
         return channel(alt.X, field, HORIZONTAL["parameters_per_spin"], ends)
@@ -56,23 +59,18 @@ def phase_diagram(
         return alt.Y(f"{field}:Q", title=VERTICAL[vertical], scale=scale, axis=alt.Axis(grid=False, **sides))
 
     number = ".2e" if quantity.logarithmic else ".4f"
-    colour = alt.Color(
-        "estimate:Q",
-        title=quantity.symbol,
-        scale=alt.Scale(scheme=SCHEME, type="log" if quantity.logarithmic else "linear"),
-        legend=alt.Legend(
-            format="~e" if quantity.logarithmic else "~g", gradientLength=260, tickCount=5, titleLimit=260
-        ),
-    )
+    colour = _colour(alt.Color, cells, quantity)
     layers = [
         alt.Chart(cells)
-        .mark_rect(clip=True, strokeWidth=0)
+        # With an edge of its own colour no gap shows between cells.
+        .mark_rect(clip=True, strokeWidth=1)
         .encode(
             x=x("left"),
             x2="right:Q",
             y=y("bottom"),
             y2="top:Q",
             color=colour,
+            stroke=_colour(alt.Stroke, cells, quantity).legend(None),
             tooltip=[
                 alt.Tooltip("parameters_per_spin:Q", title="nᵣ / N", format=".3g"),
                 alt.Tooltip("estimate:Q", title=quantity.symbol, format=number),
@@ -88,26 +86,65 @@ def phase_diagram(
     return styled(alt.layer(*layers), height=440 if vertical == "field" else 300)
 
 
+def _colour(kind: type, cells: pl.DataFrame, quantity: Quantity):
+    """The scheme over the cells' values; of a logarithmic quantity the upper decades, all below in the last colour."""
+    values = cells["estimate"].drop_nans()
+    legend = {"gradientLength": 230, "titleLimit": 230}
+    if not quantity.logarithmic:
+        scale = alt.Scale(scheme=SCHEME)
+        return kind(
+            "estimate:Q",
+            title=quantity.symbol,
+            scale=scale,
+            legend=alt.Legend(tickCount=5, format="~g", **legend),
+        )
+    high = values.max()
+    low = max(values.min(), high / 10**analysis.DECADES)
+    labels = {
+        tick: label
+        for tick, label in tick_labels(low, high).items()
+        if label.startswith("10") or high / low < 1e3
+    }
+    text = " : ".join(f"abs(datum.value / {tick!r} - 1) < 1e-6 ? '{label}'" for tick, label in labels.items())
+    return kind(
+        "estimate:Q",
+        title=quantity.symbol,
+        scale=alt.Scale(scheme=SCHEME, type="log", domain=[low, high], clamp=True),
+        legend=alt.Legend(
+            values=list(labels), labelExpr=f"{text} : ''" if text else "''", labelOverlap="greedy", **legend
+        ),
+    )
+
+
 def _contour_layers(contours: pl.DataFrame, x, y, quantity: Quantity) -> list[alt.Chart]:
     pieces = alt.Chart(contours).mark_rule(color="white", strokeWidth=1.1, opacity=0.9, clip=True)
-    # One number a line, in its middle.
-    ordered = contours.sort("contour", "vertical")
-    middles = ordered.group_by("contour", maintain_order=True).agg(
-        pl.col("parameters_per_spin", "vertical").get(pl.len() // 2)
+    # One number a line; neighbours have theirs at different heights, so that they stay apart.
+    lines = contours.sort("contour", "vertical").partition_by("contour", maintain_order=True)
+    shares = [0.2 + 0.6 * (place % 3) / 2 for place in range(len(lines))]
+    rows = [
+        line.row(int(share * (len(line) - 1)), named=True) for line, share in zip(lines, shares, strict=True)
+    ]
+    labels = [contour_label(row["contour"], quantity.logarithmic) for row in rows]
+    numbers = alt.Chart(pl.DataFrame(rows).with_columns(label=pl.Series(labels))).encode(
+        x=x("parameters_per_spin"), y=y("vertical"), text="label:N"
     )
-    text = alt.Chart(middles).mark_text(
-        color="white", fontSize=12, fontWeight="bold", dy=-7, stroke="#222222", strokeWidth=0.4
-    )
+    style = {"fontSize": 13, "clip": True}
     return [
         pieces.encode(
             x=x("parameters_per_spin"), x2="parameters_per_spin_2:Q", y=y("vertical"), y2="vertical_2:Q"
         ),
-        text.encode(
-            x=x("parameters_per_spin"),
-            y=y("vertical"),
-            text=alt.Text("contour:Q", format="~e" if quantity.logarithmic else "~g"),
-        ),
+        numbers.mark_text(stroke="white", strokeWidth=4, strokeJoin="round", opacity=0.85, **style),
+        numbers.mark_text(color=INK, **style),
     ]
+
+
+def contour_label(level: float, logarithmic: bool) -> str:
+    """A contour's number: 0.35, or 10⁻⁴ and 3·10⁻⁴."""
+    if not logarithmic or 1e-2 <= level < 1e3:
+        return f"{level:g}"
+    digit, exponent = f"{level:.0e}".split("e")
+    power = f"10{str(int(exponent)).translate(SUPERSCRIPTS)}"
+    return power if digit == "1" else f"{digit}·{power}"
 
 
 def _dots(points: pl.DataFrame, x, y, quantity: Quantity, vertical: str) -> alt.Chart:
@@ -129,7 +166,9 @@ def _dots(points: pl.DataFrame, x, y, quantity: Quantity, vertical: str) -> alt.
 
 
 def _transition_layers(transitions: pl.DataFrame, ends: pl.Series, x, y, vertical: str) -> list[alt.Chart]:
-    found = transitions.drop_nulls(["parameters_per_spin", vertical])
+    found = transitions.drop_nulls(["parameters_per_spin", vertical]).filter(
+        pl.col("verdict") != analysis.NO_JUMP
+    )
     if found.is_empty():
         return []
     found = found.with_columns(pl.col("low", "high").clip(ends.min(), ends.max()))
@@ -146,5 +185,5 @@ def _transition_layers(transitions: pl.DataFrame, ends: pl.Series, x, y, vertica
         .mark_line(color=_ON_TOP, strokeWidth=1.6, strokeDash=[5, 3], clip=True)
         .encode(x=x("parameters_per_spin"), y=y(vertical), order=f"{vertical}:Q"),
         base.mark_rule(color=_ON_TOP, strokeWidth=1.8).encode(x=x("low"), x2="high:Q", y=y(vertical)),
-        *verdict_marks(marks, found, _ON_TOP, size=70),
+        *verdict_marks(marks, found, _ON_TOP, size=70, legend="bottom"),
     ]

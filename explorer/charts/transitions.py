@@ -104,7 +104,7 @@ def transition_places(transitions: pl.DataFrame, vertical: str = "side") -> alt.
             base.mark_rule(strokeWidth=1.8, color=INK).encode(x=_density(seen, "low"), x2="high:Q", y=y),
             *verdict_marks(base.encode(x=_density(seen), y=y, tooltip=tooltip), found, INK),
         ),
-        height=70 + 34 * len(names),
+        height=110 + 34 * len(names),
     )
 
 
@@ -114,11 +114,15 @@ def _names(vertical: str) -> pl.Expr:
     return pl.col("field").map_elements("h = {:g}".format, return_dtype=pl.String)
 
 
-def verdict_marks(chart: alt.Chart, transitions: pl.DataFrame, colour: str, size: float = 95) -> tuple:
+def verdict_marks(
+    chart: alt.Chart, transitions: pl.DataFrame, colour: str, size: float = 95, legend: str = "top"
+) -> tuple:
     """Two layers of points: transitions filled, what is none open, each verdict with its shape."""
     there = [verdict for verdict in VERDICTS if verdict in set(transitions["verdict"])]
     scale = alt.Scale(domain=there, range=[VERDICT_SHAPES[verdict] for verdict in there])
-    chart = chart.encode(shape=alt.Shape("verdict:N", title=None, scale=scale))
+    chart = chart.encode(
+        shape=alt.Shape("verdict:N", title=None, scale=scale, legend=alt.Legend(columns=2, orient=legend))
+    )
     filled = f"indexof({list(_FILLED)}, datum.verdict) >= 0"
     style = {"size": size, "opacity": 1, "stroke": colour, "strokeWidth": 1.6}
     return (

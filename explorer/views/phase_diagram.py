@@ -7,9 +7,13 @@ from explorer import analysis, captions, charts
 from explorer.views import address, figures, setting, transitions
 
 DRAWINGS = {"measured": "as measured", "interpolated": "interpolated"}
-CONTOURS = {"on": "contours", "off": "none"}
-DOTS = {"on": "measured points", "off": "none"}
-PLACES = {"on": "transitions", "off": "none"}
+UPWARDS = {"field": "field h", "side": "side L"}
+
+
+def _layer(label: str, key: str, default: str) -> bool:
+    """Whether a layer is drawn."""
+    return address.choose(label, key, ("on", "off"), default, widget=st.radio, horizontal=True) == "on"
+
 
 st.title("Phase diagram", anchor=False)
 networks = analysis.own_masks(setting.trained_networks("phase diagrams"))
@@ -32,16 +36,9 @@ if not axes:
 
 columns = st.columns(4)
 with columns[0]:
-    vertical = address.choose(
-        "Upwards", "vertical", axes, axes[0], names=lambda name: {"field": "field h", "side": "side L"}[name]
-    )
+    vertical = address.choose("Upwards", "vertical", axes, axes[0], names=UPWARDS.get)
 states = setting.choose_setting(networks, across=(vertical,))
-if vertical == "field":
-    sides = states["side"].unique().sort().to_list()
-    with columns[1]:
-        side = address.choose("Side", "side", sides, sides[-1], names=lambda side: f"{side} × {side}")
-    states = states.filter(pl.col("side") == side)
-with columns[2]:
+with columns[1]:
     column = address.choose(
         "Colour",
         "quantity",
@@ -49,21 +46,26 @@ with columns[2]:
         "relative_error",
         names=lambda column: analysis.QUANTITIES[column].name,
     )
-with columns[3]:
-    drawing = address.choose("Drawn", "drawn", list(DRAWINGS), "measured", names=DRAWINGS.get)
-columns = st.columns(4)
-with columns[0]:
-    contours = address.choose("Lines", "contours", list(CONTOURS), "on", names=CONTOURS.get) == "on"
-with columns[1]:
-    dots = address.choose("Dots", "dots", list(DOTS), "off", names=DOTS.get) == "on"
 with columns[2]:
-    places = address.choose("On top", "transitions", list(PLACES), "on", names=PLACES.get) == "on"
+    drawing = address.choose("Drawn", "drawn", list(DRAWINGS), "measured", names=DRAWINGS.get)
 with columns[3]:
-    criterion = transitions.choose_criterion()
-columns = st.columns(4)
+    if vertical == "field":
+        sides = states["side"].unique().sort().to_list()
+        side = address.choose("Side", "side", sides, sides[-1], names=lambda side: f"{side} × {side}")
+        states = states.filter(pl.col("side") == side)
+columns = st.columns(3)
 with columns[0]:
-    order = transitions.choose_magnetization()
+    contours = _layer("Contours", "contours", "on")
 with columns[1]:
+    dots = _layer("Measured points", "dots", "off")
+with columns[2]:
+    places = _layer("Transitions", "transitions", "on")
+columns = st.columns(3)
+with columns[0]:
+    criterion = transitions.choose_criterion()
+with columns[1]:
+    order = transitions.choose_magnetization()
+with columns[2]:
     confidence = transitions.choose_confidence()
 curves = states.filter(pl.col("series") == analysis.TRAJECTORY)
 setting.warn_of_mixed_settings(curves, across=(vertical,))
@@ -81,6 +83,13 @@ lines = (
     else None
 )
 found = analysis.detect_transitions(states, criterion.column, confidence, order.column)
+
+
+def _jumps() -> str:
+    jumps = found.filter(pl.col("verdict") != analysis.NO_JUMP).height
+    return f"{jumps} of {len(found)} {vertical}s have a jump beyond chance."
+
+
 figures.show_figure(
     f"phase-diagram-{vertical}-{column}",
     f"{quantity.name.capitalize()} over weights per spin and {'field' if vertical == 'field' else 'side'}",
@@ -93,7 +102,16 @@ figures.show_figure(
         else "linear in ln nᵣ and upwards between them. "
     )
     + ("White: contours of the interpolation. " if contours else "")
-    + (f"Red: {captions.transition_caption(found, criterion.symbol, confidence)}" if places else ""),
+    + (
+        f"{analysis.DECADES} decades of colour; what lies lower has the last one. "
+        if quantity.logarithmic
+        else ""
+    )
+    + (
+        f"Red: {_jumps()} {captions.transition_caption(found, criterion.symbol, confidence)}"
+        if places
+        else ""
+    ),
     points,
     code=f"""quantity = analysis.QUANTITIES[{column!r}]
 table = analysis.phase_points(states, quantity, {vertical!r})

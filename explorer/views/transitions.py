@@ -39,7 +39,11 @@ def choose_magnetization() -> analysis.Quantity:
 def choose_confidence() -> float:
     """Of the places of transitions."""
     return address.choose(
-        "Place with", "place_confidence", CONFIDENCES, CONFIDENCES[0], names=lambda share: f"{share:.0%}"
+        "Interval of the place",
+        "place_confidence",
+        CONFIDENCES,
+        CONFIDENCES[0],
+        names=lambda share: f"{share:.0%}",
     )
 
 
