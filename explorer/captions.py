@@ -167,6 +167,21 @@ def transfer_headline(table: pl.DataFrame) -> str:
     return f"Median over fields: {', '.join(clauses)}" if clauses else "Nothing to compare yet"
 
 
+def branch_headline(differences: pl.DataFrame, name: str) -> str:
+    """Where the two branches differ most, in a sentence.
+
+    Args:
+        differences: from `branch_differences`, at least one row.
+        name: of the quantity.
+    """
+    most = differences.sort(pl.col("difference").abs()).row(-1, named=True)
+    more = "higher" if most["difference"] > 0 else "lower"
+    return (
+        f"{name}: back up it is {more} by up to {abs(most['difference']):.2g}, "
+        f"at {most['parameters_per_spin']:.3g} weights per spin"
+    )
+
+
 def transition_headline(transitions: pl.DataFrame) -> str:
     """Which sides (or fields) have a transition and where, in a sentence; else what is seen instead.
 

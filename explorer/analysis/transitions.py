@@ -180,6 +180,8 @@ def lowest_energy_envelope(states: pl.DataFrame) -> pl.DataFrame:
 def branch_differences(states: pl.DataFrame, column: str) -> pl.DataFrame:
     """A column of the branch back up minus that of the way down, at the same mask of the same trajectory.
 
+    Branches that turned at several levels count with their mean.
+
     Args:
         column: of `states`; an energy is divided by N.
 
@@ -256,7 +258,8 @@ def _medians(curves: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.nd
 def _chance_prominences(steps: int) -> np.ndarray:
     """Largest prominences of curves of independent normal values, ascending: what chance makes of so many steps.
 
-    Prominence knows neither the offset, the slope nor the spread of a curve, so these curves stand for all.
+    Prominence knows neither the offset nor the spread of a curve, and next to nothing of its slope, so these stand
+    for all. A steep slope makes chance rarer than said, for it orders what the medians are taken of.
     """
     # A table, not a draw: the same for everyone who looks.
     curves = np.random.default_rng(steps).standard_normal((_NULL_CURVES, steps))

@@ -53,24 +53,21 @@ def phase_diagram(
 
     def y(field: str) -> alt.Y:
         scale = alt.Scale(domain=[lowest, highest], nice=False, zero=False)
-        sides = (
-            {"values": points["side"].unique().sort().to_list(), "format": "d"} if vertical == "side" else {}
-        )
+        sides = {}
+        if vertical == "side":
+            sides = {"values": points["side"].unique().sort().to_list(), "format": "d", "labelOverlap": False}
         return alt.Y(f"{field}:Q", title=VERTICAL[vertical], scale=scale, axis=alt.Axis(grid=False, **sides))
 
     number = ".2e" if quantity.logarithmic else ".4f"
-    colour = _colour(alt.Color, cells, quantity)
     layers = [
-        alt.Chart(cells)
-        # With an edge of its own colour no gap shows between cells.
-        .mark_rect(clip=True, strokeWidth=1)
+        alt.Chart(_overlapping(cells))
+        .mark_rect(clip=True, strokeWidth=0)
         .encode(
             x=x("left"),
             x2="right:Q",
             y=y("bottom"),
             y2="top:Q",
-            color=colour,
-            stroke=_colour(alt.Stroke, cells, quantity).legend(None),
+            color=_colour(cells, quantity),
             tooltip=[
                 alt.Tooltip("parameters_per_spin:Q", title="nᵣ / N", format=".3g"),
                 alt.Tooltip("estimate:Q", title=quantity.symbol, format=number),
@@ -86,13 +83,23 @@ def phase_diagram(
     return styled(alt.layer(*layers), height=440 if vertical == "field" else 300)
 
 
-def _colour(kind: type, cells: pl.DataFrame, quantity: Quantity):
+def _overlapping(cells: pl.DataFrame) -> pl.DataFrame:
+    """The cells, each about a pixel beyond its right and upper neighbour's edge: else gaps of the page show there."""
+    width = (cells["right"].max() / cells["left"].min()) ** 0.001
+    height = 0.002 * (cells["top"].max() - cells["bottom"].min())
+    return cells.with_columns(
+        right=(pl.col("right") * width).clip(upper_bound=cells["right"].max()),
+        top=(pl.col("top") + height).clip(upper_bound=cells["top"].max()),
+    ).sort("bottom", "left", descending=[True, True])
+
+
+def _colour(cells: pl.DataFrame, quantity: Quantity) -> alt.Color:
     """The scheme over the cells' values; of a logarithmic quantity the upper decades, all below in the last colour."""
     values = cells["estimate"].drop_nans()
-    legend = {"gradientLength": 230, "titleLimit": 230}
+    legend = {"type": "gradient", "gradientLength": 230, "titleLimit": 230}
     if not quantity.logarithmic:
         scale = alt.Scale(scheme=SCHEME)
-        return kind(
+        return alt.Color(
             "estimate:Q",
             title=quantity.symbol,
             scale=scale,
@@ -100,13 +107,11 @@ def _colour(kind: type, cells: pl.DataFrame, quantity: Quantity):
         )
     high = values.max()
     low = max(values.min(), high / 10**analysis.DECADES)
-    labels = {
-        tick: label
-        for tick, label in tick_labels(low, high).items()
-        if label.startswith("10") or high / low < 1e3
-    }
+    powers = {tick: label for tick, label in tick_labels(low, high).items() if label.startswith("10")}
+    # Few enough for a narrow legend; where there is no power of ten the values' own ticks.
+    labels = dict(list((powers or tick_labels(low, high)).items())[:: 1 + len(powers) // 5])
     text = " : ".join(f"abs(datum.value / {tick!r} - 1) < 1e-6 ? '{label}'" for tick, label in labels.items())
-    return kind(
+    return alt.Color(
         "estimate:Q",
         title=quantity.symbol,
         scale=alt.Scale(scheme=SCHEME, type="log", domain=[low, high], clamp=True),

@@ -37,6 +37,10 @@ with columns[2]:
 with columns[3]:
     confidence = setting.choose_confidence()
 states = states.filter(pl.col("side") == side)
+turns = states["turned_at"].drop_nulls().unique().sort().to_list()
+if len(turns) > 1:
+    turn = address.choose("Branch that turned at level", "turn", turns, turns[-1])
+    states = states.filter((pl.col("series") != analysis.REGROWN) | (pl.col("turned_at") == turn))
 branches = states.filter(pl.col("series").is_in([analysis.TRAJECTORY, analysis.REGROWN]))
 setting.warn_of_mixed_settings(branches)
 
@@ -65,7 +69,7 @@ def show_difference(column: str, symbol: str, name: str) -> None:
         return
     figures.show_figure(
         f"branch-difference-{column}-L{side}",
-        f"{name}: back up minus down",
+        captions.branch_headline(table, name),
         charts.branch_differences(table, symbol),
         f"Differences at the same mask, a mark each trajectory (n = {table['cluster'].n_unique()}); bars: one standard "
         "error, none where both are summed exactly. Below zero in energy: the way down was stuck above.",

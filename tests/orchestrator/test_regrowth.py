@@ -79,6 +79,9 @@ def test_each_ticket_gets_the_mask_of_its_own_level_and_the_weights_of_the_one_b
         np.testing.assert_array_equal(task.previous["hidden"].values, study.weights(*source)["hidden"].values)
         assert len(task.previous["hidden"].indices) < len(mask) == ticket.remaining(level)
         np.testing.assert_array_equal(study.weights(ticket.run_id, level)["hidden"].indices, mask)
+    rows = study.runs.select("run_id", "turned_at").iter_rows()
+    regrown = {ticket.run_id for ticket in branch.values()}
+    assert all(turned_at == (5 if run_id in regrown else None) for run_id, turned_at in rows)
 
 
 def test_a_study_that_is_stopped_over_and_over_gives_the_tables_of_an_undisturbed_one(tmp_path):
