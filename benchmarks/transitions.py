@@ -94,6 +94,7 @@ def _trajectory(
             "energy": SITES * energies + 1e-3 * generator.standard_normal(count),
             "energy_error": 0.0,
             "error_per_spin": energies + 3.2,
+            "error_per_spin_error": 0.0,
             "magnetization_x": 1 - magnetization,
             "magnetization_x_error": 1e-4,
             "abs_magnetization_z": magnetization,

@@ -68,18 +68,19 @@ CRITERIA = {
     for criterion in (
         Criterion("log_fidelity_per_spin", "fidelity loss per spin", "−ln F / N"),
         Criterion("susceptibility_per_spin", "fidelity susceptibility", "−2 ln F / N (Δ ln nᵣ)²"),
-        Criterion("jump", "magnetisation jump", "|Δm| / Δ ln nᵣ"),
+        Criterion("jump", "jump of the order parameter", "|Δm| / Δ ln nᵣ"),
     )
 }
-MAGNETIZATIONS = ("abs_magnetization_z", "magnetization_x")
+# Whose change tells the states apart; the energy where a magnetisation is none, as of the toric code.
+ORDER_PARAMETERS = ("abs_magnetization_z", "magnetization_x", "error_per_spin")
 
 
-def level_steps(states: pl.DataFrame, observable: str = MAGNETIZATIONS[0]) -> pl.DataFrame:
+def level_steps(states: pl.DataFrame, observable: str = ORDER_PARAMETERS[0]) -> pl.DataFrame:
     """What changes between neighbouring levels of each trajectory, from the dense network on.
 
     Args:
         states: networks of one setting (sides and fields may be several), from `with_quantities`.
-        observable: column whose jump is taken.
+        observable: column whose jump is taken, one of `ORDER_PARAMETERS`.
 
     Returns:
         side, field, cluster (the trajectory), level (the sparser one of the step), log_density (midpoint of
@@ -395,7 +396,7 @@ def detect_transitions(
     states: pl.DataFrame,
     criterion: str = "log_fidelity_per_spin",
     confidence: float = 0.95,
-    observable: str = MAGNETIZATIONS[0],
+    observable: str = ORDER_PARAMETERS[0],
 ) -> pl.DataFrame:
     """Where each side and field changes its state along pruning levels, and what speaks for a transition.
 
@@ -404,7 +405,8 @@ def detect_transitions(
             from `with_quantities`, own masks alone.
         criterion: a key of `CRITERIA`.
         confidence: probability that an interval covers.
-        observable: whose change the envelope and the branch back up must show; the jump's own.
+        observable: one of `ORDER_PARAMETERS`, whose change the envelope and the branch back up must show, and
+            which jumps where that is the criterion.
 
     Returns:
         side, field, parameters_per_spin (n_r / N of the peak; geometric mean over trajectories), low, high,
@@ -581,7 +583,8 @@ def _verdict(
         width: of the location's interval, in ln n_r.
     """
     if p_value >= SIGNIFICANCE:
-        return NO_JUMP, [f"Chance has such peaks with probability {p_value:.2g}."]
+        branches = [] if evidence.upward is None else [_upward_sentence(evidence)]
+        return NO_JUMP, [f"Chance has such peaks with probability {p_value:.2g}.", *branches]
     reasons = [
         f"Chance has such peaks with probability {p_value:.2g}.",
         *(envelope_sentence, _drift_sentence(evidence.drift), _upward_sentence(evidence)),
@@ -618,10 +621,9 @@ def _envelope_sentence(share: float | None, envelope: pl.DataFrame, window: tupl
     if share is None:
         return "One network at each density: the lowest energy over seeds and variants is the curve itself."
     at = envelope.filter(pl.col("parameters_per_spin").log().is_between(*window))
-    counts = (
-        f"{at['networks'].min()}–{at['networks'].max()} networks of {at['trajectories'].max()} trajectories"
-    )
-    return f"The lowest energies of {counts} have {share:.0%} of its change of magnetisation."
+    least, most = at["networks"].min(), at["networks"].max()
+    networks = f"{least} networks" if least == most else f"{least} to {most} networks"
+    return f"The lowest energies of {networks} at each density have {share:.0%} of its change."
 
 
 def _drift_sentence(share: float | None) -> str:
@@ -637,6 +639,6 @@ def _upward_sentence(evidence: _Evidence) -> str:
         return "No branch back up crosses it."
     lies = f"up to {evidence.above:.0%} of its jump in energy" if evidence.above else "nowhere significantly"
     return (
-        f"The branch back up, from sparse to dense, has {evidence.upward:.0%} of it and lies lower by {lies} "
+        f"The branch back up, from sparse to dense, has {evidence.upward:.0%} of its change and lies lower by {lies} "
         "at the same mask."
     )

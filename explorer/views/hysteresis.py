@@ -33,7 +33,7 @@ with columns[1]:
         names=lambda column: analysis.QUANTITIES[column].name,
     )
 with columns[2]:
-    order = transitions.choose_magnetization()
+    order = transitions.choose_order()
 with columns[3]:
     confidence = setting.choose_confidence()
 states = states.filter(pl.col("side") == side)
@@ -81,7 +81,8 @@ left, right = st.columns(2)
 with left:
     show_branches(analysis.QUANTITIES[column])
 with right:
-    show_branches(order)
+    if order.column != column:
+        show_branches(order)
 left, right = st.columns(2)
 with left:
     show_difference("energy", "ΔE / N   (J)", "Energy per spin")

@@ -64,7 +64,7 @@ columns = st.columns(3)
 with columns[0]:
     criterion = transitions.choose_criterion()
 with columns[1]:
-    order = transitions.choose_magnetization()
+    order = transitions.choose_order()
 with columns[2]:
     confidence = transitions.choose_confidence()
 curves = states.filter(pl.col("series") == analysis.TRAJECTORY)

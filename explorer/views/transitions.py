@@ -24,14 +24,14 @@ def choose_criterion() -> analysis.Criterion:
     return analysis.CRITERIA[column]
 
 
-def choose_magnetization() -> analysis.Quantity:
-    """Which magnetisation's jump counts, and must be shared by the lowest energies."""
+def choose_order() -> analysis.Quantity:
+    """What tells the states apart: its jump counts, and the lowest energies must share it."""
     column = address.choose(
         "Order parameter",
         "order",
-        analysis.MAGNETIZATIONS,
-        analysis.MAGNETIZATIONS[0],
-        names=lambda column: analysis.QUANTITIES[column].symbol,
+        analysis.ORDER_PARAMETERS,
+        analysis.ORDER_PARAMETERS[0],
+        names=lambda column: analysis.QUANTITIES[column].name,
     )
     return analysis.QUANTITIES[column]
 
@@ -58,7 +58,7 @@ def show_transitions(states: pl.DataFrame) -> None:
     with columns[0]:
         criterion = choose_criterion()
     with columns[1]:
-        order = choose_magnetization()
+        order = choose_order()
     with columns[2]:
         confidence = choose_confidence()
     if not _show_places(states, criterion, order, confidence):
