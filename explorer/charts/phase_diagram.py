@@ -46,7 +46,9 @@ def phase_diagram(
     """
     refuse_nothing(cells, f"points of the {quantity.name}")
     ends = pl.concat([cells["left"], cells["right"]])
-    lowest, highest = cells["bottom"].min(), cells["top"].max()
+    # A side has room around it, since sizes are few.
+    rows = points if vertical == "side" else cells
+    lowest, highest = rows["bottom"].min(), rows["top"].max()
 
     def x(field: str) -> alt.X:
         return channel(alt.X, field, HORIZONTAL["parameters_per_spin"], ends)
@@ -84,9 +86,9 @@ def phase_diagram(
 
 
 def _overlapping(cells: pl.DataFrame) -> pl.DataFrame:
-    """The cells, each about a pixel beyond its right and upper neighbour's edge: else gaps of the page show there."""
-    width = (cells["right"].max() / cells["left"].min()) ** 0.001
-    height = 0.002 * (cells["top"].max() - cells["bottom"].min())
+    """The cells, each a pixel or two beyond its right and upper neighbour's edge: else gaps of the page show there."""
+    width = (cells["right"].max() / cells["left"].min()) ** 0.004
+    height = 0.008 * (cells["top"].max() - cells["bottom"].min())
     return cells.with_columns(
         right=(pl.col("right") * width).clip(upper_bound=cells["right"].max()),
         top=(pl.col("top") + height).clip(upper_bound=cells["top"].max()),

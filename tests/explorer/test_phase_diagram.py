@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from explorer import analysis
+from explorer import analysis, charts
 from tests.explorer.synthetic_study import joined_states, made_up_networks
 
 ERROR = analysis.QUANTITIES["relative_error"]
@@ -90,3 +90,29 @@ def test_sides_are_the_vertical_axis_of_a_study_of_sizes():
         (3, 2.5, 3.5),
         (4, 3.5, 4.5),
     ]
+
+
+def test_a_chart_draws_jumps_alone_and_clamps_colours_to_eight_decades(points):
+    deep = points.with_columns(
+        estimate=pl.when(pl.col("level") == 1).then(1e-15).otherwise("estimate"), low=None, high=None
+    )
+    transitions = pl.DataFrame(
+        {
+            "side": [4, 4, 4],
+            "field": [1.0, 2.0, 4.0],
+            "parameters_per_spin": [50.0, 60.0, 70.0],
+            "low": [1.0, 55.0, 65.0],
+            "high": [500.0, 65.0, 75.0],
+            "verdict": ["transition", "no jump", "undecided"],
+            "reasons": [""] * 3,
+        }
+    )
+    chart = charts.phase_diagram(deep, deep, ERROR, "field", transitions=transitions)
+    spec = chart.to_dict()
+    domain = spec["layer"][0]["encoding"]["color"]["scale"]["domain"]
+    assert domain[1] / domain[0] == pytest.approx(1e8)
+    drawn = [rows for rows in spec["datasets"].values() if rows and "verdict" in rows[0]]
+    assert all({row["field"] for row in rows} == {1.0, 4.0} for rows in drawn) and drawn
+    # An interval that reaches further is cut at the diagram's edge.
+    assert max(row["high"] for rows in drawn for row in rows) == deep["right"].max()
+    assert charts.svg(charts.printed(chart, "A title", "A caption")).startswith("<svg")
