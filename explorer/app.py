@@ -26,6 +26,8 @@ PAGES = [
         icon=":material/confirmation_number:",
     ),
     st.Page("views/finite_size.py", title="Finite size", url_path="finite_size", icon=":material/grid_on:"),
+    st.Page("views/phase_diagram.py", title="Phase diagram", url_path="phase_diagram", icon=":material/map:"),
+    st.Page("views/hysteresis.py", title="Hysteresis", url_path="hysteresis", icon=":material/sync_alt:"),
     st.Page(
         "views/mask_transfer.py",
         title="Mask transfer",

@@ -4,15 +4,15 @@ import polars as pl
 import streamlit as st
 
 from explorer import analysis, captions, charts
-from explorer.views import address, figures, setting
+from explorer.views import address, figures, setting, transitions
 
 FACTORS = (1.5, 2.0, 3.0, 5.0, 10.0)
 OWN = "states = analysis.own_masks(states).filter(pl.col('series') == analysis.TRAJECTORY)"
 FIDELITIES = ("fidelity", "log_fidelity_per_spin")
 
 st.title("Finite size", anchor=False)
-states = setting.choose_setting(analysis.own_masks(setting.trained_networks("the curves of all sides")))
-states = states.filter(pl.col("series") == analysis.TRAJECTORY)
+networks = setting.choose_setting(analysis.own_masks(setting.trained_networks("the curves of all sides")))
+states = networks.filter(pl.col("series") == analysis.TRAJECTORY)
 if states.is_empty():
     st.info("Nothing here yet: no dense network or trajectory of this setting is trained.")
     st.stop()
@@ -110,3 +110,4 @@ with lower[0]:
     show_fidelity(fidelity)
 with lower[1]:
     show_agreement(agreement)
+transitions.show_transitions(networks)

@@ -91,8 +91,9 @@ def test_a_side_keeps_its_colour_and_shape_whichever_sides_stand_beside_it():
 
 def test_sides_of_the_paper_and_series_differ_in_colour():
     assert len({charts.side_colour(side) for side in range(3, 11)}) == 8
+    # The variants, the trajectory and what is regrown.
     assert (
-        len(set(charts.SERIES_COLOURS.values())) == len(charts.SERIES_COLOURS) == len(analysis.VARIANTS) + 1
+        len(set(charts.SERIES_COLOURS.values())) == len(charts.SERIES_COLOURS) == len(analysis.VARIANTS) + 2
     )
     assert len(set(charts.SERIES_SHAPES.values())) == len(charts.SERIES_SHAPES)
 
