@@ -367,7 +367,7 @@ def _count_of(slots: int) -> str:
 
 
 def _slots(options: argparse.Namespace) -> int:
-    from orchestrator.actors import cpu_slots
+    from orchestrator.slots import cpu_slots
 
     if options.executor == "inline":
         return 1

@@ -20,10 +20,11 @@ import polars as pl
 from nqs.config import DenseRun, ReferenceJob, TicketRun
 from nqs.identity import NUMERICS_VERSION
 from nqs.tasks import Outcome, ReferenceOutcome, ReferenceTask, Task
-from orchestrator.actors import Failure, OwnCode, Results, Slot, Tasks
+from orchestrator.actors import OwnCode, Results, Tasks
 from orchestrator.batches import Batch, halved
 from orchestrator.compaction import MOST_PARTS, compact, most_parts
 from orchestrator.costs import CostModel
+from orchestrator.failures import Failure
 from orchestrator.overhead import Overhead
 from orchestrator.plan import Job, Plan
 from orchestrator.progress import Progress, duration
@@ -38,6 +39,7 @@ from orchestrator.retries import (
 )
 from orchestrator.run_directory import Checkpoint, RunDirectory, StudyError, weights_rows
 from orchestrator.schedule import State, Unit, prerequisite
+from orchestrator.slots import Slot
 from orchestrator.store import Study, read_weights, schedule_of, start_after
 from orchestrator.tables import ATTEMPTS, REFERENCES, RUNS, STATES, STEPS, WEIGHTS, run_fields
 

@@ -14,9 +14,9 @@ from rich.table import Table
 
 from nqs.config import ReferenceJob, TicketRun, TrajectoryRun
 from nqs.tasks import Outcome, ReferenceOutcome
-from orchestrator.actors import Slot
 from orchestrator.plan import Job
 from orchestrator.schedule import Schedule, Unit
+from orchestrator.slots import Slot
 
 _LINE_EVERY_SECONDS = 30.0
 _REFRESHES_PER_SECOND = 2

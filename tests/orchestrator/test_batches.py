@@ -13,12 +13,14 @@ from nqs.config import TransverseFieldIsing
 from nqs.replicas import estimated_bytes
 from nqs.tasks import ReferenceTask
 from orchestrator.__main__ import main
-from orchestrator.actors import Failure, InlineExecutor, RayExecutor, Slot, Worker
+from orchestrator.actors import InlineExecutor, RayExecutor, Worker
 from orchestrator.batches import MEMORY_FRACTION, MOST_MEMBERS, batches_of, halved
+from orchestrator.failures import Failure
 from orchestrator.plan import Tickets
 from orchestrator.progress import Progress
 from orchestrator.run_directory import RunDirectory
 from orchestrator.schedule import Schedule, Unit, rehearse, units_of
+from orchestrator.slots import Slot
 from orchestrator.store import read_study
 from orchestrator.tables import STATES
 from tests.orchestrator.fake_engine import FakeEngine

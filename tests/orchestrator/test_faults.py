@@ -17,12 +17,14 @@ import pytest
 from nqs import dmrg, runs
 from orchestrator import loop, run_directory
 from orchestrator.__main__ import FAILED, REFUSED, main
-from orchestrator.actors import Failure, InlineExecutor, RayExecutor, Slot, error_class, loss
+from orchestrator.actors import InlineExecutor, RayExecutor, loss
+from orchestrator.failures import Failure, error_class
 from orchestrator.plan import Profile
 from orchestrator.progress import Progress
 from orchestrator.retries import MOST_ATTEMPTS, MOST_WAIT_SECONDS, Retries, patience_seconds
 from orchestrator.run_directory import RunDirectory
 from orchestrator.schedule import Unit
+from orchestrator.slots import Slot
 from orchestrator.store import read_study
 from orchestrator.tables import ATTEMPTS
 from tests.orchestrator.fake_engine import FakeEngine
