@@ -38,7 +38,7 @@ from nqs.config import (
 )
 from nqs.replicas import compiled_program
 from orchestrator.plan import Job, Plan
-from orchestrator.schedule import Unit
+from orchestrator.units import Unit
 
 if TYPE_CHECKING:
     import polars as pl

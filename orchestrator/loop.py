@@ -38,10 +38,11 @@ from orchestrator.retries import (
     patience_seconds,
 )
 from orchestrator.run_directory import Checkpoint, RunDirectory, StudyError, weights_rows
-from orchestrator.schedule import State, Unit, prerequisite
+from orchestrator.schedule import State
 from orchestrator.slots import Slot
 from orchestrator.store import Study, read_weights, schedule_of, start_after
 from orchestrator.tables import ATTEMPTS, REFERENCES, RUNS, STATES, STEPS, WEIGHTS, run_fields
+from orchestrator.units import Unit, prerequisite
 
 # A kill loses at most this much of each slot's work; a stretch costs a checkpoint and a message.
 STRETCH_SECONDS = 5.0
@@ -127,8 +128,7 @@ class Loop:
         self._stopped, self._stretch_seconds = stopped, stretch_seconds
         since = start_after(study.attempts, since)
         self._since, self._began = since, time.monotonic()
-        tables = study.runs, study.states, study.references, study.attempts
-        self.schedule = schedule_of(plan, *tables, costs.seconds, since, batches, retry_failed)
+        self.schedule = schedule_of(plan, study, costs.seconds, since, batches, retry_failed)
         self._fail_fast, self.ended_by_failure = fail_fast, False
         self._hung_after_seconds = hung_after_seconds
         # Slots too, so that a broken one does not take and lose one unit after another.

@@ -21,9 +21,10 @@ from orchestrator.costs import Source
 from orchestrator.plan import Job, Plan
 from orchestrator.progress import describe, duration
 from orchestrator.run_directory import RunDirectory
-from orchestrator.schedule import Rehearsal, Schedule, Unit, rehearse, run_states, units_of
+from orchestrator.schedule import Rehearsal, Schedule, rehearse, run_states
 from orchestrator.standing import Standing
-from orchestrator.store import Study, committed_units, failed_units, trusted_references
+from orchestrator.store import Study, failed_units, trusted_references
+from orchestrator.units import Unit, units_of
 
 STATUSES = ("waiting", "ready", "running", "done", "diverged", "failed", "blocked", "stale")
 BELOW_REFERENCE = ("run_id", "level", "energy", "energy_error", "reference_energy", "reference_method")
@@ -298,9 +299,8 @@ def _references(plan: Plan, study: Study) -> dict[str, int | list[str]]:
         if isinstance(job, ReferenceJob)
         for unit in units_of(run_id, job)
     ]
-    known = committed_units(plan, study.states, study.references)
     return {
-        "known": sum(unit in known for unit in wanted),
+        "known": sum(unit in study.committed for unit in wanted),
         "wanted": len(wanted),
         "out_of_reach": _out_of_reach(plan, study),
     }

@@ -15,10 +15,11 @@ from orchestrator.batches import Batch, started_batches
 from orchestrator.costs import CostModel
 from orchestrator.plan import Job, Plan
 from orchestrator.run_directory import RunDirectory
-from orchestrator.schedule import Schedule, Unit, rehearse, units_of
+from orchestrator.schedule import Schedule, rehearse
 from orchestrator.selection import Selection, SelectionError, reference_fields
 from orchestrator.store import Study, failed_units, read_study, schedule_of, start_after
 from orchestrator.tables import RUN_FIELDS
+from orchestrator.units import Unit, units_of
 
 
 @dataclass(frozen=True)
@@ -88,13 +89,9 @@ class Standing:
     @cached_property
     def schedule(self) -> Schedule:
         """Of the chosen part; made when first asked for, since it takes a second for 10⁴ runs."""
-        study = self.study
         return schedule_of(
             self.chosen,
-            study.runs,
-            study.states,
-            study.references,
-            study.attempts,
+            self.study,
             lambda unit, job: self.costs.seconds(unit, job),
             self.since,
             self.batches,

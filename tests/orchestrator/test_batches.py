@@ -19,10 +19,11 @@ from orchestrator.failures import Failure
 from orchestrator.plan import Tickets
 from orchestrator.progress import Progress
 from orchestrator.run_directory import RunDirectory
-from orchestrator.schedule import Schedule, Unit, rehearse, units_of
+from orchestrator.schedule import Schedule, rehearse
 from orchestrator.slots import Slot
 from orchestrator.store import read_study
 from orchestrator.tables import STATES
+from orchestrator.units import Unit, units_of
 from tests.orchestrator.fake_engine import FakeEngine
 from tests.orchestrator.studies import (
     SWEEP_FILE,

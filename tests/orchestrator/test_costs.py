@@ -5,7 +5,7 @@ import pytest
 
 from nqs.config import DenseRun, FeedForward, Training, TrajectoryRun, TransverseFieldIsing
 from orchestrator.costs import CostModel, step_seconds
-from orchestrator.schedule import Unit
+from orchestrator.units import Unit
 from tests.orchestrator.studies import run_ids, small_plan
 
 

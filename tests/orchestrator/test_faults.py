@@ -23,10 +23,10 @@ from orchestrator.plan import Profile
 from orchestrator.progress import Progress
 from orchestrator.retries import MOST_ATTEMPTS, MOST_WAIT_SECONDS, Retries, patience_seconds
 from orchestrator.run_directory import RunDirectory
-from orchestrator.schedule import Unit
 from orchestrator.slots import Slot
 from orchestrator.store import read_study
 from orchestrator.tables import ATTEMPTS
+from orchestrator.units import Unit
 from tests.orchestrator.fake_engine import FakeEngine
 from tests.orchestrator.studies import (
     REPOSITORY,
