@@ -349,7 +349,7 @@ def _show_plan(options: argparse.Namespace, plan: Plan, out: Path) -> int:
     # Failures that do not last have another chance on the next start, so the plan has them.
     standing = Standing.of(plan, out, options.only, datetime.now(UTC), options.retry_failed)
     # No slot is asked for its memory, so auto shows every run by itself.
-    batches = batches_of(plan, options.batch, recorded=standing.started)
+    batches = batches_of(plan, options.batch, recorded=standing.started, ended=standing.ended)
     data = plan_data(standing.batched(batches), _slots(options), options.limit)
     _show(options, data, print_plan)
     return _report_problems(standing.study.problems)
@@ -537,7 +537,7 @@ def _work(
     """
     from orchestrator.loop import Loop
 
-    plan, kept = standing.plan, standing.started
+    plan, kept, ended = standing.plan, standing.started, standing.ended
     executor = _executor(options, signals, engine, progress.note)
     try:
         # Asked now: a criterion would first be called once a dense network is trained.
@@ -545,9 +545,9 @@ def _work(
             raise SweepError(f"{options.sweep}: {problem}")
         # Only auto asks, since the answer starts jax in the slots.
         memory_bytes = executor.memory_bytes() if options.batch == "auto" else None
-        batches = partial(batches_of, plan, options.batch, memory_bytes, len(executor.slots))
-        standing = standing.batched(batches(kept))
-        if sentence := kept_sentence(kept, batches() if kept else ()):
+        batches = partial(batches_of, plan, options.batch, memory_bytes, len(executor.slots), ended=ended)
+        standing = standing.batched(batches(recorded=kept))
+        if sentence := kept_sentence(kept, batches() if kept else (), ended):
             progress.note(sentence)
         if options.limit is not None:
             # A cluster may have no slots yet.

@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from nqs.config import ReferenceJob, TrajectoryRun
-from orchestrator.batches import Batch, started_batches
+from orchestrator.batches import Batch, ended_runs, started_batches
 from orchestrator.costs import CostModel
 from orchestrator.plan import Job, Plan
 from orchestrator.run_directory import RunDirectory
@@ -106,6 +106,11 @@ class Standing:
             StudyError: the record is damaged.
         """
         return started_batches(RunDirectory(self.study.path), self.whole)
+
+    @property
+    def ended(self) -> frozenset[str]:
+        """Runs of the whole plan that have nothing left to train."""
+        return ended_runs(self.whole)
 
     @property
     def name(self) -> str:

@@ -205,6 +205,26 @@ def test_another_flag_on_resume_leaves_what_has_started_together_and_says_so(tmp
     assert sizes == {0: 2, 1: 2, 2: 1, 3: 1}
 
 
+@pytest.mark.parametrize("recorded", [True, False])
+def test_replicates_that_are_added_to_a_finished_study_are_trained_without_what_is_done(
+    recorded, tmp_path, capsys
+):
+    sweep, out = tmp_path / "small.py", tmp_path / "run"
+    sweep.write_text(SWEEP_FILE)
+    arguments = [str(sweep), "--out", str(out), "--executor", "inline", "--batch"]
+    assert main([*arguments, "2"], engine=FakeEngine().engine()) == 0
+    before = {tuple(batch) for batch in RunDirectory(out).read_batches()}
+    if not recorded:
+        (out / "batches.json").unlink()
+    sweep.write_text(SWEEP_FILE.replace("replicates=2", "replicates=4"))
+    assert main([*arguments, "3"], engine=FakeEngine().engine()) == 0
+    assert "stay in the batches" not in capsys.readouterr().out
+    sizes = read_study(out).runs.filter(kind="trajectory").select("replicate", "batch")
+    assert dict(sizes.iter_rows()) == {0: 2, 1: 2, 2: 2, 3: 2}
+    # Without the record what is done may be put together in other ways, and is trained in none.
+    assert not recorded or before <= {tuple(batch) for batch in RunDirectory(out).read_batches()}
+
+
 def test_a_damaged_record_of_batches_is_one_sentence(tmp_path, capsys):
     sweep, out = tmp_path / "small.py", tmp_path / "run"
     sweep.write_text(SWEEP_FILE)
