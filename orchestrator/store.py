@@ -223,11 +223,17 @@ def _problems_of_large_tables(directory: RunDirectory, states: pl.DataFrame) -> 
     # Weights that were compacted since their files were listed are not missing.
     if missing and not set(files) <= set(files_of(directory, WEIGHTS)):
         return _problems_of_large_tables(directory, states)
-    return problems + [
-        f"{directory.part(WEIGHTS, run_id, level)} is missing, but level {level} of run {run_id} is committed; "
-        f"restore it, or remove that level's file in tables/{STATES.name} to train it again"
-        for run_id, level in missing
-    ]
+    return problems + [_missing_weights_sentence(directory, *key) for key in missing]
+
+
+def _missing_weights_sentence(directory: RunDirectory, run_id: str, level: int) -> str:
+    commits = directory.part(STATES, run_id, level)
+    sentence = (
+        f"{directory.part(WEIGHTS, run_id, level)} is missing, but level {level} of run {run_id} is committed"
+    )
+    if commits.exists():
+        return f"{sentence}; restore it, or remove {commits} to train that level again"
+    return f"{sentence}, in a compacted file; restore the weights from a copy, or train the study anew in another --out"
 
 
 def read_weights(directory: RunDirectory, run_id: str, level: int) -> NetworkWeights:
