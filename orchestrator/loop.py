@@ -128,6 +128,7 @@ class Loop:
         self._stopped, self._stretch_seconds = stopped, stretch_seconds
         since = start_after(study.attempts, since)
         self._since, self._began = since, time.monotonic()
+        directory.record_retries_before(since)
         self.schedule = schedule_of(plan, study, costs.seconds, since, batches, retry_failed)
         self._fail_fast, self.ended_by_failure = fail_fast, False
         self._hung_after_seconds = hung_after_seconds

@@ -13,7 +13,7 @@ import socket
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
@@ -56,12 +56,29 @@ class WriteError(StudyError):
 
 @dataclass(frozen=True)
 class Holder:
-    """Who has a run directory's lock."""
+    """Who has a run directory's lock.
+
+    Attributes:
+        since: by the clock of its machine.
+        retry_failed: whether it gives failures that last another chance, too.
+        retries_before: failures before this time are those of earlier starts. Later than `since` where the clock
+            was set back in between; None: as `since`.
+    """
 
     pid: int
     host: str
     since: datetime
     retry_failed: bool = False
+    retries_before: datetime | None = None
+
+    @property
+    def first_failure(self) -> datetime:
+        """The earliest time of a failure of its own."""
+        return self.retries_before or self.since
+
+    def as_json(self) -> bytes:
+        times = {"since": self.since.isoformat(), "retries_before": self.first_failure.isoformat()}
+        return json.dumps(vars(self) | times).encode()
 
 
 @dataclass(frozen=True)
@@ -372,8 +389,7 @@ class RunDirectory:
             raise StudyError(f"{self.path} cannot be written: {error.strerror}") from None
         try:
             holder = Holder(os.getpid(), socket.gethostname(), datetime.now(UTC), retry_failed)
-            record = vars(holder) | {"since": holder.since.isoformat()}
-            self._write(self._holder_file, json.dumps(record).encode())
+            self._write(self._holder_file, holder.as_json())
             yield holder
         finally:
             with suppress(OSError):  # a holder without the lock counts as none
@@ -394,11 +410,20 @@ class RunDirectory:
         lock.release()
         return None
 
+    def record_retries_before(self, time: datetime) -> None:
+        """Say which failures have another chance in this start; only for who holds the lock, and has read them."""
+        holder = self._recorded_holder()
+        if holder is not None and holder.first_failure != time:
+            self._write(self._holder_file, replace(holder, retries_before=time).as_json())
+
     def _recorded_holder(self) -> Holder | None:
         try:
             record = json.loads(self._holder_file.read_text())
-            since, retry_failed = datetime.fromisoformat(record["since"]), bool(record.get("retry_failed"))
-            return Holder(int(record["pid"]), str(record["host"]), since, retry_failed)
+            times = record["since"], record.get("retries_before", record["since"])
+            since, before = map(datetime.fromisoformat, times)
+            return Holder(
+                int(record["pid"]), str(record["host"]), since, bool(record.get("retry_failed")), before
+            )
         except (OSError, ValueError, KeyError, TypeError):
             return None
 

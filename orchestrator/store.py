@@ -6,6 +6,7 @@ level counts once its row of `states` is there; files of a level that was never 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -409,7 +410,7 @@ def _statuses(
 ) -> pl.DataFrame:
     """run_id, status, blocked_by and reason of every run of the plan, from the files alone."""
     holder = directory.holder()
-    since = holder.since if holder else None
+    since = holder.first_failure if holder else None
     diverged = finished.filter(outcome="diverged")
     # Not a schedule: its order and its estimates take longer than all the rest of reading.
     ended = set(diverged["run_id"])
@@ -422,7 +423,8 @@ def _statuses(
             next_units.setdefault(unit.run_id, unit)
     reasons = dict(attempts.sort("at").select("run_id", "message").iter_rows())
     reasons |= dict(diverged.select("run_id", "outcome_reason").iter_rows())
-    running = {unit.run_id for unit in _running_units(directory, since.timestamp())} if since else set()
+    begun = holder.since.timestamp() if holder else math.inf
+    running = {unit.run_id for unit in _running_units(directory, begun)}
     rows = []
     for run_id in plan.jobs:
         unit = next_units.get(run_id)

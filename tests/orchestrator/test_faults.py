@@ -189,6 +189,27 @@ def test_a_clock_set_back_before_the_next_start_keeps_no_failure_from_another_ch
     assert_same_tables(undisturbed, read_study(tmp_path))
 
 
+def test_what_is_retried_after_the_clock_was_set_back_has_not_failed_before_it_fails_again(tmp_path):
+    plan = small_plan()
+    bad = run_ids(plan, "trajectory")[0]
+    fake, seen = FakeEngine(bugs=((bad, 2),)), []
+    with pytest.MonkeyPatch.context() as patch:
+        clock_ahead(patch, run_directory, 26)
+        # So that there is something to do after it failed again.
+        run_study(tmp_path, plan, fake, stop_after=18)
+    assert statuses(tmp_path)[bad] == "failed"
+
+    class Looks(InlineExecutor):
+        def submit(self, slot, tasks, seconds):
+            super().submit(slot, tasks, seconds)
+            seen.append(statuses(tmp_path)[bad])
+
+    run_study(tmp_path, plan, executor=Looks(engine=fake.engine()), retry_failed=True)
+    failed = seen.index("failed")
+    assert 0 < failed < len(seen)
+    assert set(seen[:failed]) <= {"ready", "running"} and set(seen[failed:]) == {"failed"}
+
+
 # --- memory
 
 
