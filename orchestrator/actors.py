@@ -69,6 +69,10 @@ class ExecutorError(RuntimeError):
     """Why tasks cannot run here, in one sentence."""
 
 
+class ClusterError(ExecutorError):
+    """Why a cluster cannot be joined, in one sentence."""
+
+
 class Engine(NamedTuple):
     """The training that workers call."""
 
@@ -237,8 +241,9 @@ class RayExecutor:
         say: takes sentences on slots and nodes that a person should read.
 
     Raises:
-        ExecutorError: ray does not start, the cluster cannot be joined or gives no slot, or a node of it has
-            other code or versions than this process.
+        ClusterError: the cluster cannot be joined.
+        ExecutorError: ray does not start, the cluster gives no slot, or a node of it has other code or versions
+            than this process.
     """
 
     def __init__(
@@ -313,7 +318,7 @@ class RayExecutor:
     def _join(self, address: str) -> list[Slot]:
         """Join a running cluster; the slots of its nodes."""
         if (problem := why_unreachable(address)) is not None:
-            raise ExecutorError(problem)
+            raise ClusterError(problem)
         import ray
 
         self._ray = ray

@@ -36,10 +36,12 @@ _REFRESH_SECONDS = 3.0
 # --- --plan
 
 
-def plan_data(standing: Standing, slots: int, limit: int | None = None) -> dict:
+def plan_data(standing: Standing, slots: int, slots_are: str, limit: int | None = None) -> dict:
     """What would run, why, in which order, and for how long, as plain data, for --json and for the table alike.
 
     Args:
+        slots: that are counted with.
+        slots_are: how a sentence calls them.
         limit: no more than so many runs.
     """
     plan, study = standing.plan, standing.study
@@ -56,6 +58,7 @@ def plan_data(standing: Standing, slots: int, limit: int | None = None) -> dict:
         "only": study.only,
         "limit": limit,
         "slots": slots,
+        "slots_are": slots_are,
         "units": len(played),
         "device_hours": sum(unit.seconds for unit in played) / 3600,
         "seconds": max((unit.end for unit in played), default=0.0),
@@ -178,7 +181,7 @@ def _plan_cells(run: dict) -> tuple[str, ...]:
 def _plan_totals(plan: dict) -> str:
     measured = plan["estimate"] == "measured"
     estimated = "from measured times" if measured else "from default rates, nothing measured yet"
-    slots, hours = plan["slots"], plan["device_hours"]
+    hours = plan["device_hours"]
     trainings = [run for run in plan["runs"] if run["kind"] != "reference"]
     references = len(plan["runs"]) - len(trainings)
     runs = counted(trainings, "run") + (
@@ -186,7 +189,7 @@ def _plan_totals(plan: dict) -> str:
     )
     return (
         f"{runs} in {plan['units']} units; {hours:.2g} device-hours ({duration(hours * 3600)}) of "
-        f"work, about {duration(plan['seconds'])} on {slots} slot{'s' if slots > 1 else ''} ({estimated})"
+        f"work, about {duration(plan['seconds'])} on {plan['slots_are']} ({estimated})"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 _CACHE_BYTES = 2 * 1024**3
+_DEVICES, _GPU_FILE = Path("/dev"), re.compile(r"nvidia\d+")
 # Of a GPU's memory, shared by its slots; the rest is for what CUDA and its libraries take themselves.
 _GPU_MEMORY_SHARE = 0.9
 
@@ -106,6 +108,18 @@ def _copy_what_is_there(source: Path, target: Path) -> None:
             continue
 
 
+def gpus_here() -> int:
+    """NVIDIA GPUs that this process may use, as ray will find them: device files, no more than CUDA_VISIBLE_DEVICES names.
+
+    Neither ray nor CUDA is asked. GPUs of other makers are not counted.
+    """
+    found = sum(_GPU_FILE.fullmatch(name) is not None for name in os.listdir(_DEVICES))
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return found
+    return min(found, len([name for name in visible.split(",") if name not in ("", "NoDevFiles")]))
+
+
 def gpu_slots(gpus: int, per_gpu: int) -> list[Slot]:
     """The slots of this machine's GPUs, of which so many share each."""
     return [Slot(index, (), 0, per_gpu) for index in range(gpus * per_gpu)]
@@ -127,6 +141,19 @@ def cpu_slots(cpus_per_slot: int) -> list[Slot]:
         Slot(index, tuple(cores[index * cpus_per_slot : (index + 1) * cpus_per_slot]), cpus_per_slot)
         for index in range(count)
     ]
+
+
+def expected_slots(gpus: int | None, cpus_per_slot: int, per_gpu: int) -> list[Slot]:
+    """The slots that a start on this machine will have, without asking ray.
+
+    Args:
+        gpus: to use; None: all that there are, 0: CPU slots.
+
+    Raises:
+        ValueError: as `cpu_slots`.
+    """
+    cpus = cpu_slots(cpus_per_slot)
+    return gpu_slots(gpus_here() if gpus is None else gpus, per_gpu) or cpus
 
 
 def no_gpu_sentence(slot: Slot) -> str:

@@ -170,8 +170,13 @@ def test_compact_is_refused_while_a_driver_has_the_directory_and_where_there_is_
     assert "is in use by another driver (process " in capsys.readouterr().err
     assert main([*command, str(tmp_path / "new")]) == 2
     assert capsys.readouterr().err.endswith("has no results to compact yet\n")
+    again = shutil.copytree(copy, tmp_path / "again")
     assert main([*command, str(copy)]) == 0
     assert capsys.readouterr().out.endswith("tables: 5 files, before 45\n")
+    assert main([*command, str(again), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["path"] == str(again / "tables") and (told["files_before"], told["files"]) == (45, 5)
+    assert "states: 12 files into one" in told["merged"]
 
 
 def test_a_damaged_file_is_named_and_nothing_of_its_table_goes(copy):
