@@ -556,6 +556,7 @@ def _work(
         SweepError: a criterion or network of the user's cannot be used.
     """
     from orchestrator.loop import Loop
+    from orchestrator.rates import remember
 
     plan, kept, ended = standing.plan, standing.started, standing.ended
     executor = _executor(options, signals, engine, progress.note)
@@ -591,6 +592,7 @@ def _work(
         return loop
     finally:
         executor.close()
+        remember(standing.costs.measured)
 
 
 def _executor(

@@ -30,6 +30,11 @@ STATUSES = ("waiting", "ready", "running", "done", "diverged", "failed", "blocke
 BELOW_REFERENCE = ("run_id", "level", "energy", "energy_error", "reference_energy", "reference_method")
 # What a person reads on a terminal; a pipe and --json have all.
 _PLAN_ROWS = 40
+_SOURCES: dict[Source, str] = {
+    "measured": "measured times",
+    "other studies": "times of other studies on this machine",
+    "default rates": "default rates",
+}
 _REFRESH_SECONDS = 3.0
 
 
@@ -179,8 +184,8 @@ def _plan_cells(run: dict) -> tuple[str, ...]:
 
 
 def _plan_totals(plan: dict) -> str:
-    measured = plan["estimate"] == "measured"
-    estimated = "from measured times" if measured else "from default rates, nothing measured yet"
+    nothing = ", nothing measured yet" if plan["estimate"] == "default rates" else ""
+    estimated = f"from {_SOURCES[plan['estimate']]}{nothing}"
     hours = plan["device_hours"]
     trainings = [run for run in plan["runs"] if run["kind"] != "reference"]
     references = len(plan["runs"]) - len(trainings)
@@ -355,7 +360,7 @@ def print_status(console: Console, status: dict) -> None:
         _line(console, f"{left_out_sentence(failed)}; --explain {failed[0]} tells more")
     _print_left_behind(console, status["left_behind"])
     if status["estimate"]:
-        _line(console, f"times from {status['estimate'].replace('measured', 'measured times')}, on one slot")
+        _line(console, f"estimated from {_SOURCES[status['estimate']]}, on one slot")
     driver = status["driver"]
     _line(
         console,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cache, cached_property, partial
+from functools import cache, cached_property
 from pathlib import Path
 
 import polars as pl
@@ -14,6 +14,7 @@ from nqs.config import ReferenceJob, TrajectoryRun
 from orchestrator.batches import Batch, ended_runs, started_batches
 from orchestrator.costs import CostModel
 from orchestrator.plan import Job, Plan
+from orchestrator.rates import remembered
 from orchestrator.run_directory import RunDirectory
 from orchestrator.schedule import Schedule, rehearse
 from orchestrator.selection import Selection, SelectionError, reference_fields
@@ -68,7 +69,7 @@ class Standing:
             StudyError: as `read_study`.
         """
         study = read_study(path, plan)
-        learn_costs = cache(partial(CostModel.of, plan, study.states, study.runs))
+        learn_costs = cache(lambda: CostModel.of(plan, study.states, study.runs, remembered()))
         steps = RunDirectory(path).newest_steps()
         checkpoints = {Unit(*unit): step for unit, step in steps.items()}
         there = {unit.run_id for unit in checkpoints} | set(study.runs["run_id"])
