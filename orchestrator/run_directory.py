@@ -20,7 +20,6 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from filelock import FileLock, Timeout
 
 from nqs.identity import NUMERICS_VERSION
 from nqs.tasks import NetworkWeights
@@ -373,6 +372,8 @@ class RunDirectory:
         Raises:
             StudyError: another driver has it.
         """
+        from filelock import FileLock, Timeout
+
         lock = FileLock(self._lock_file)
         try:
             self.staging.mkdir(parents=True, exist_ok=True)
@@ -400,6 +401,9 @@ class RunDirectory:
         """Who holds the lock now; None where nobody does, whatever a killed driver left behind."""
         if not self._holder_file.exists() or not self._lock_file.exists():
             return None
+        # Asked for here, since most readers find no driver and need not wait for it.
+        from filelock import FileLock, Timeout
+
         lock = FileLock(self._lock_file)
         try:
             lock.acquire(timeout=0)
