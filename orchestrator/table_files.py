@@ -16,7 +16,10 @@ from orchestrator.tables import Column, Table
 
 
 def files_of(directory: RunDirectory, table: Table) -> list[Path]:
-    """All files of a table, compacted ones first, so that a row written since then comes after an older one."""
+    """All files of a table in the order in which their rows were written: of equal keys the last row counts.
+
+    Compacted files come first, by their numbers, since a level's own part is newer than what was compacted of it.
+    """
     return sorted(
         directory.table(table).glob("*.parquet"), key=lambda path: (not is_compacted(path), path.name)
     )
@@ -137,7 +140,11 @@ def _read_one_by_one(table: Table, files: list[Path], schema: pl.Schema, problem
 
 
 def unique_rows(table: Table, frame: pl.DataFrame) -> pl.DataFrame:
-    """One row a key, so that a compaction is never seen half done."""
+    """One row a key, the last one, so that a compaction is never seen half done.
+
+    Args:
+        frame: rows in the order of `files_of`.
+    """
     return frame.unique(list(table.key), keep="last", maintain_order=True)
 
 
@@ -156,4 +163,6 @@ def is_whole(path: Path) -> bool:
 
 
 def damaged_sentence(path: Path) -> str:
+    if is_compacted(path):
+        return f"{path} is truncated or damaged; restore it from a copy: it has the rows of many levels"
     return f"{path} is truncated or damaged; remove it or restore it from a copy"
