@@ -255,7 +255,8 @@ class Loop:
     def _start(self, slot: Slot, unit: Unit) -> _Work:
         job = self._plan.jobs[unit.run_id]
         self._progress.started(slot, unit, job)
-        self._log(unit, f"begins on {slot.name}")
+        # After what the unit starts from, in a log that both share.
+        self._unwritten.append(_Record([], [], lambda: self._log(unit, f"begins on {slot.name}")))
         with self.overhead.driver("preparing"):
             return _Work(unit, self._task(unit, job))
 
