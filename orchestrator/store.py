@@ -126,6 +126,10 @@ class Study:
         """Recorded training steps of committed levels, read when first asked for."""
         return self._of_committed(STEPS)
 
+    def steps_of(self, run_id: str) -> pl.DataFrame:
+        """As `steps`, of one run; the other runs' are not read."""
+        return self._of_committed(STEPS, run_id)
+
     @cached_property
     def all_weights(self) -> pl.DataFrame:
         """The table `weights` of committed levels; large."""
@@ -144,10 +148,11 @@ class Study:
             return network_weights(rows)
         return read_weights(RunDirectory(self.path), run_id, level)
 
-    def _of_committed(self, table: Table) -> pl.DataFrame:
+    def _of_committed(self, table: Table, run_id: str | None = None) -> pl.DataFrame:
         if _is_export(self.path):
-            return unique_rows(table, read_files(table, [self.path / f"{table.name}.parquet"], self.problems))
-        rows = read_table(RunDirectory(self.path), table, self.problems)
+            file = self.path / f"{table.name}.parquet"
+            return unique_rows(table, read_files(table, [file], self.problems, run_id=run_id))
+        rows = read_table(RunDirectory(self.path), table, self.problems, run_id)
         committed = self.states.select("run_id", "level")
         return unique_rows(
             table, rows.join(committed, on=["run_id", "level"], how="semi", maintain_order="left")

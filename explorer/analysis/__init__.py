@@ -12,6 +12,7 @@ notebook asks as the pages do:
 """
 
 from explorer.analysis.curves import curve_points, network_points
+from explorer.analysis.decimation import MOST_MARKS, thinned
 from explorer.analysis.intervals import BY_MEASUREMENT, BY_TRAJECTORIES, NO_INTERVAL
 from explorer.analysis.phase_diagram import (
     DECADES,
@@ -60,6 +61,7 @@ __all__ = [
     "BY_TRAJECTORIES",
     "CRITERIA",
     "DECADES",
+    "MOST_MARKS",
     "NO_INTERVAL",
     "NO_JUMP",
     "ORDER_PARAMETERS",
@@ -95,6 +97,7 @@ __all__ = [
     "size_agreement",
     "status_counts",
     "step_points",
+    "thinned",
     "ticket_ratios",
     "troubled_runs",
     "what_varied",
