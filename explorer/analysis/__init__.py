@@ -12,6 +12,22 @@ notebook asks as the pages do:
 """
 
 from explorer.analysis.curves import curve_points, network_points
+from explorer.analysis.filters import (
+    BY_DRAWS,
+    DIRECT,
+    SORTS,
+    HiddenLayer,
+    class_counts,
+    compare_directly,
+    compare_invariants,
+    degree_distribution,
+    filter_weights,
+    filters,
+    hidden_layer,
+    kernels,
+    range_distribution,
+    sorted_filters,
+)
 from explorer.analysis.intervals import BY_MEASUREMENT, BY_TRAJECTORIES, NO_INTERVAL
 from explorer.analysis.progress import UNFINISHED, remaining_work, status_counts, troubled_runs
 from explorer.analysis.quantities import (
@@ -29,29 +45,53 @@ from explorer.analysis.quantities import (
 )
 from explorer.analysis.sizes import agreement_windows, size_agreement
 from explorer.analysis.tickets import TICKET_PAIRS, mask_transfer, ratio_summary, ticket_ratios
+from explorer.analysis.toric_code import (
+    FULL_WEIGHTS_PER_SPIN,
+    built_networks,
+    closed_form,
+    parity_table,
+)
 
 __all__ = [
+    "BY_DRAWS",
     "BY_MEASUREMENT",
     "BY_TRAJECTORIES",
+    "DIRECT",
+    "FULL_WEIGHTS_PER_SPIN",
     "NO_INTERVAL",
     "QUANTITIES",
     "ROUNDING",
     "SETTINGS",
+    "SORTS",
     "TICKET_PAIRS",
     "TRAJECTORY",
     "UNFINISHED",
     "VARIANTS",
+    "HiddenLayer",
     "Quantity",
     "agreement_windows",
     "below_reference",
+    "built_networks",
+    "class_counts",
+    "closed_form",
+    "compare_directly",
+    "compare_invariants",
     "curve_points",
+    "degree_distribution",
+    "filter_weights",
+    "filters",
+    "hidden_layer",
+    "kernels",
     "mask_transfer",
     "network_points",
     "own_masks",
+    "parity_table",
+    "range_distribution",
     "ratio_summary",
     "remaining_work",
     "sides_without_reference",
     "size_agreement",
+    "sorted_filters",
     "status_counts",
     "ticket_ratios",
     "troubled_runs",

@@ -117,9 +117,16 @@ def filters(layer: HiddenLayer) -> pl.DataFrame:
             "ratio": ratio,
         },
         schema={
-            **{"unit": pl.Int64, "degree": pl.Int64, "norm": pl.Float64, "largest": pl.Float64},
-            **{"range": pl.Int64, "sign": pl.Int64, "class": pl.Enum(classes_of(layer))},
-            **{"place": pl.Int64, "share": pl.Float64, "ratio": pl.Float64},
+            "unit": pl.Int64,
+            "degree": pl.Int64,
+            "norm": pl.Float64,
+            "largest": pl.Float64,
+            "range": pl.Int64,
+            "sign": pl.Int64,
+            "class": pl.Enum(classes_of(layer)),
+            "place": pl.Int64,
+            "share": pl.Float64,
+            "ratio": pl.Float64,
         },
     )
 
@@ -181,8 +188,12 @@ def kernels(weights: NetworkWeights) -> pl.DataFrame:
         entries = pl.DataFrame(
             {
                 "layer": [name] * values.size,
-                **{"filter": number, "channel": channel, "row": row, "column": column},
-                **{"weight": values.ravel(), "live": mask.ravel()},
+                "filter": number,
+                "channel": channel,
+                "row": row,
+                "column": column,
+                "weight": values.ravel(),
+                "live": mask.ravel(),
             }
         )
         tables.append(entries.select(*_KERNELS.names()[:-1], weight=pl.when("live").then("weight")))
@@ -191,8 +202,12 @@ def kernels(weights: NetworkWeights) -> pl.DataFrame:
 
 _KERNELS = pl.Schema(
     {
-        **{"layer": pl.String, "filter": pl.Int64, "channel": pl.Int64},
-        **{"row": pl.Int64, "column": pl.Int64, "weight": pl.Float64},
+        "layer": pl.String,
+        "filter": pl.Int64,
+        "channel": pl.Int64,
+        "row": pl.Int64,
+        "column": pl.Int64,
+        "weight": pl.Float64,
     }
 )
 
@@ -300,7 +315,9 @@ def range_distribution(layer: HiddenLayer) -> pl.DataFrame:
     """
     names = ("distance", "pairs", "expected", "spread")
     if layer.lattice is None:
-        return pl.DataFrame(schema=dict(zip(names, (pl.Int64, pl.Int64, pl.Float64, pl.Float64), strict=True)))
+        return pl.DataFrame(
+            schema=dict(zip(names, (pl.Int64, pl.Int64, pl.Float64, pl.Float64), strict=True))
+        )
     steps = masks.graph_distances(layer.lattice)
     units, live = layer.mask.shape[1], int(layer.mask.sum())
     # Probability that k given positions are live, k = 1 … 4.
@@ -384,7 +401,9 @@ def compare_invariants(
     """
     matched = masks.against_chance(generator, first, second, masks.random_spins, draws)
     z = float(stats.norm.ppf((1 + confidence) / 2))
-    rows = [("best match of units", *_row(matched.fraction, matched.mean, matched.spread, z), matched.p_value)]
+    rows = [
+        ("best match of units", *_row(matched.fraction, matched.mean, matched.spread, z), matched.p_value)
+    ]
     random = [masks.random_spins(generator, second) for _ in range(draws)]
     for statistic, invariant in (("pairs of spins", _pairs), ("weights per spin", _spin_degrees)):
         own = invariant(first)

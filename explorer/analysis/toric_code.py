@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import polars as pl
 
-from explorer.analysis.filters import HiddenLayer, class_counts, filters
+from explorer.analysis.filters import TORIC_CLASSES, HiddenLayer, class_counts, filters
 from nqs.toric_code import classify_filters, odd_parity_energy, solved_plaquettes
 
 # Every plaquette with each of its edges as the odd one and both signs: the paper's solution (Table 1).
@@ -65,14 +65,15 @@ def parity_table(networks: Iterable[tuple[Mapping, HiddenLayer]]) -> pl.DataFram
     """Classes and strength of the filters of trained networks of the toric code, one row a network and class.
 
     Args:
-        networks: rows of `states`, each with its hidden layer; at least one.
+        networks: rows of `states`, each with its hidden layer.
 
     Returns:
         run_id, level, side, parameters_per_spin, relative_error, strength (the summed mean |w| of odd-parity
         filters on plaquettes, over 8 L²), solved (share of plaquettes that have every odd edge), class, units.
     """
     tables = [_of_network(row, layer) for row, layer in networks]
-    return pl.concat(tables).sort("run_id", "level", "class")
+    empty = pl.DataFrame(schema={**_PARITY, **_OF_FILTERS})
+    return pl.concat([empty, *tables]).sort("run_id", "level", "class")
 
 
 def _of_network(row: Mapping, layer: HiddenLayer) -> pl.DataFrame:
@@ -90,6 +91,16 @@ def _of_network(row: Mapping, layer: HiddenLayer) -> pl.DataFrame:
 
 
 _PARITY = {
-    **{"run_id": pl.String, "level": pl.Int64, "side": pl.Int64},
-    **{"parameters_per_spin": pl.Float64, "relative_error": pl.Float64},
+    "run_id": pl.String,
+    "level": pl.Int64,
+    "side": pl.Int64,
+    "parameters_per_spin": pl.Float64,
+    "relative_error": pl.Float64,
+}
+# What the filters themselves tell.
+_OF_FILTERS = {
+    "strength": pl.Float64,
+    "solved": pl.Float64,
+    "class": pl.Enum(TORIC_CLASSES),
+    "units": pl.Int64,
 }

@@ -2,10 +2,20 @@
 
 from explorer.charts.axes import INTERVAL_ROOM, tick_labels
 from explorer.charts.curves import HORIZONTAL, agreement, curves, ratios
+from explorer.charts.filters import (
+    against_chance,
+    filter_classes,
+    mask_comparison,
+    with_ring,
+    with_vertical_line,
+)
+from explorer.charts.lattice import drawing_of, filters_on_lattice, kernel_tiles
 from explorer.charts.look import SERIES_COLOURS, SERIES_LABELS, SERIES_SHAPES, side_colour, side_shape
 from explorer.charts.mask_transfer import RANDOM_MASK, mask_transfer
 from explorer.charts.printing import png, printed, svg
 from explorer.charts.progress import KINDS, STATUS_COLOURS, run_states
+from explorer.charts.selection import selectable
+from explorer.charts.toric_code import parity_energy
 from explorer.charts.training import training_curve
 
 __all__ = [
@@ -17,16 +27,26 @@ __all__ = [
     "SERIES_LABELS",
     "SERIES_SHAPES",
     "STATUS_COLOURS",
+    "against_chance",
     "agreement",
     "curves",
+    "drawing_of",
+    "filter_classes",
+    "filters_on_lattice",
+    "kernel_tiles",
+    "mask_comparison",
     "mask_transfer",
+    "parity_energy",
     "png",
     "printed",
     "ratios",
     "run_states",
+    "selectable",
     "side_colour",
     "side_shape",
     "svg",
     "tick_labels",
     "training_curve",
+    "with_ring",
+    "with_vertical_line",
 ]

@@ -9,10 +9,17 @@ import polars as pl
 import streamlit as st
 
 from explorer import charts
+from explorer.views import opening
 
 
 def show_figure(
-    name: str, headline: str, chart: alt.TopLevelMixin, caption: str, table: pl.DataFrame, code: str = ""
+    name: str,
+    headline: str,
+    chart: alt.TopLevelMixin,
+    caption: str,
+    table: pl.DataFrame,
+    code: str = "",
+    select: pl.DataFrame | None = None,
 ) -> None:
     """Draw a chart with all that belongs to it.
 
@@ -23,10 +30,16 @@ def show_figure(
         caption: what points and intervals are, with n and method.
         table: the numbers drawn.
         code: Python lines that make `table` and `chart` from the page's `states`, for a notebook.
+        select: rows of `states` whose marks the chart has; a click on one opens that network. None: no mark
+            leads anywhere.
     """
     st.subheader(headline, anchor=False)
-    st.altair_chart(chart, theme=None, width="stretch", key=f"chart {name}")
-    st.caption(caption)
+    if select is None:
+        st.altair_chart(chart, theme=None, width="stretch", key=f"chart {name}")
+        st.caption(caption)
+    else:
+        opening.show_chart(f"chart {name}", charts.selectable(chart), select)
+        st.caption(f"{caption} {opening.HINT}")
     with st.expander("Table and downloads"):
         show_table(name, table)
         printed = charts.printed(chart, headline, caption)

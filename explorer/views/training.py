@@ -3,7 +3,7 @@
 import polars as pl
 import streamlit as st
 
-from explorer import charts, loading
+from explorer import captions, charts, loading
 from explorer.views import address, figures, setting
 
 st.title("Training", anchor=False)
@@ -14,17 +14,8 @@ if recorded.is_empty():
     st.info("Nothing here yet: this directory has no table of training steps.")
     st.stop()
 
-
-def run_name(run: dict) -> str:
-    """A run in words, with its id."""
-    variant = "" if run["variant"] is None else f" {run['variant']} at level {run['level']}"
-    if variant and run["mask_field"] != run["field"] and run["mask_field"] is not None:
-        variant += f" (mask of h = {run['mask_field']:g} at h = {run['field']:g})"
-    return f"{run['side']} × {run['side']} {run['kind']}{variant}, replicate {run['replicate']} · {run['run_id']}"
-
-
 runs = recorded.unique("run_id").sort("side", "kind", "variant", "level", "replicate", "run_id")
-names = {run["run_id"]: run_name(run) for run in runs.iter_rows(named=True)}
+names = {run["run_id"]: captions.run_name(run) for run in runs.iter_rows(named=True)}
 run_id = address.choose("Run", "run", list(names), next(iter(names)), names=names.get)
 run = runs.row(by_predicate=pl.col("run_id") == run_id, named=True)
 steps = study.steps.filter(pl.col("run_id") == run_id).sort("level", "step")

@@ -1,0 +1,98 @@
+"""The one network that a page is about: its run and its level, both kept in the address."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import polars as pl
+import streamlit as st
+
+from explorer import analysis, captions, loading
+from explorer.views import address
+from orchestrator.store import StudyError
+
+# Where the paper's networks are sparse and still good; of networks that start with fewer weights, a third.
+_SPARSE, _FRACTION = 10, 1 / 3
+
+
+def choose_side(states: pl.DataFrame) -> pl.DataFrame:
+    """The states of one side."""
+    sides = states["side"].unique().sort().to_list()
+    side = address.choose("Side", "side", sides, sides[-1], names=lambda side: f"{side} × {side}")
+    return states.filter(pl.col("side") == side)
+
+
+def choose_run(states: pl.DataFrame, label: str = "Run", key: str = "run") -> pl.DataFrame:
+    """The networks of one run, by level; of a trajectory its dense network is level 0.
+
+    Args:
+        states: networks of one setting and side, at least one.
+        label: what is chosen, above the widget.
+        key: its name in the address.
+
+    Returns:
+        rows of `states`, with `of_run`: the run that was chosen, where run_id is the dense run's at level 0.
+    """
+    order = pl.col("kind").replace_strict({"trajectory": 0, "ticket": 1, "dense": 2}, return_dtype=pl.Int64)
+    runs = states.unique("run_id").sort(order, "variant", "level", "replicate", "run_id")
+    rows = {run["run_id"]: run for run in runs.iter_rows(named=True)}
+    chosen = address.choose(
+        label, key, list(rows), next(iter(rows)), names=lambda run_id: captions.run_name(rows[run_id])
+    )
+    own = pl.col("run_id") == chosen
+    if rows[chosen]["kind"] == "trajectory":
+        own |= pl.col("run_id") == rows[chosen]["dense_run_id"]
+    return states.filter(own).with_columns(of_run=pl.lit(chosen)).sort("level")
+
+
+def choose_level(networks: pl.DataFrame) -> dict:
+    """The network of one level, by a slider where there are several.
+
+    Args:
+        networks: from `choose_run`.
+    """
+    rows = {row["level"]: row for row in networks.iter_rows(named=True)}
+    if len(rows) == 1:
+        return next(iter(rows.values()))
+    level = address.choose(
+        "Pruning level",
+        "level",
+        list(rows),
+        telling_level(networks),
+        widget=st.select_slider,
+        names=lambda level: f"level {level}: {rows[level]['parameters_per_spin']:.3g} weights per spin",
+    )
+    return rows[level]
+
+
+def telling_level(networks: pl.DataFrame) -> int:
+    """The level that is shown first: nearest to 10 weights per spin, or to a third of the run's most, if that is less."""
+    density = pl.col("parameters_per_spin")
+    wanted = pl.min_horizontal(pl.lit(_SPARSE), density.max() * _FRACTION)
+    return networks.sort((density.log() - wanted.log()).abs(), "level")["level"][0]
+
+
+def weights_of(network: Mapping):
+    """The live weights of a network by layer; None, with a sentence on the page, where they can't be read.
+
+    Only this network's are read, not the table.
+    """
+    study = loading.selected().study
+    try:
+        weights = study.weights(network["run_id"], network["level"])
+    except (StudyError, OSError, pl.exceptions.PolarsError) as error:
+        st.warning(
+            f"The weights of level {network['level']} of run {network['run_id']} can't be read: {error}"
+        )
+        return None
+    if not weights:
+        st.warning(f"The table of weights has no row of level {network['level']} of run {network['run_id']}.")
+        return None
+    return weights
+
+
+def layers_of(networks: pl.DataFrame) -> list[tuple[dict, analysis.HiddenLayer]]:
+    """Rows of `states`, each with its hidden layer; those whose weights can't be read are left out, and told."""
+    rows = [(row, weights_of(row)) for row in networks.iter_rows(named=True)]
+    layers = [(row, analysis.hidden_layer(weights, row)) for row, weights in rows if weights is not None]
+    return [(row, layer) for row, layer in layers if layer is not None]
