@@ -5,6 +5,7 @@ Every number in a sentence comes from the table that the figure draws.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 
 import numpy as np
@@ -190,6 +191,9 @@ def run_name(run: Mapping) -> str:
     what = run["kind"]
     if what == "trajectory":
         what = f"trajectory {run['method']}"
+    if run["network"] == "odd_parity":
+        built = json.loads(run["network_parameters"])
+        what = f"built of {built['filters']:g} odd-parity filters a plaquette, a = {built['magnitude']:g}"
     if run["variant"] is not None:
         what = f"ticket {run['variant']} at level {run['level']}"
         if run["mask_field"] is not None and run["mask_field"] != run["field"]:
@@ -199,12 +203,18 @@ def run_name(run: Mapping) -> str:
 
 def network_headline(network: Mapping) -> str:
     """Where a network lies on its curve: its error, signed, and its density."""
-    error = f"{network['relative_error']:.1e}".split("e")
-    power = str(int(error[1])).translate(SUPERSCRIPTS)
     return (
-        f"Level {network['level']}: relative error {error[0]}·10{power} "
+        f"Level {network['level']}: relative error {short_number(network['relative_error'])} "
         f"at {network['parameters_per_spin']:.3g} weights per spin"
     )
+
+
+def short_number(value: float) -> str:
+    """A number of any size with two digits: 0.31, −0.02, 7.6·10⁻⁴."""
+    if value == 0 or 1e-2 <= abs(value) < 1e3:
+        return f"{value:.2g}".replace("-", "−")
+    digits, power = f"{value:.1e}".replace("-", "−", value < 0).split("e")
+    return f"{digits}·10{str(int(power)).translate(SUPERSCRIPTS)}"
 
 
 def filter_headline(counts: pl.DataFrame, units: int) -> str:
@@ -321,3 +331,27 @@ def parity_headline(table: pl.DataFrame, plaquettes: int) -> str:
     odd = table.filter(pl.col("class") == "odd plaquette")["units"].sum()
     solved = round(table["solved"][0] * plaquettes)
     return f"{odd} odd-parity filters; {solved} of {plaquettes} plaquettes have one for each of their edges"
+
+
+def strength_headline(built: pl.DataFrame, here: pl.DataFrame, exact: float | None) -> str:
+    """How a network's error compares with the exact solution's of equal strength; of built ones, how it falls.
+
+    Args:
+        built: from `analysis.built_networks`.
+        here: the row of the network that is shown, from `analysis.parity_table`; may be empty.
+        exact: the closed form at its strength; None without one.
+    """
+    if not here.is_empty() and exact is not None and here["relative_error"][0] is not None:
+        error, strength = here["relative_error"][0], here["strength"][0]
+        return (
+            f"This network: relative error {short_number(error)} at parity strength {strength:.2g}, "
+            f"where the exact solution has {short_number(exact)}"
+        )
+    known = built.drop_nulls("relative_error").sort("closed_form", descending=True)
+    if known.is_empty():
+        return "Relative error against the magnitude of odd-parity filters"
+    first, last = known.row(0, named=True), known.row(-1, named=True)
+    return (
+        f"The exact solution’s error falls from {short_number(first['closed_form'])} at a = {first['magnitude']:g} "
+        f"to {short_number(last['closed_form'])} at a = {last['magnitude']:g}"
+    )

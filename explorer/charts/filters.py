@@ -9,7 +9,7 @@ from explorer.charts.axes import channel
 from explorer.charts.curves import HORIZONTAL
 from explorer.charts.look import INK, SHADE, SIDE_COLOURS, SIDE_SHAPES, refuse_nothing, styled
 
-_NETWORK, _CHANCE = "this network", "random mask, ± one standard deviation"
+_NETWORK, _CHANCE = "this network", "random mask ± 1σ"
 
 
 def against_chance(table: pl.DataFrame, across: str, count: str, titles: tuple[str, str]) -> alt.LayerChart:
@@ -45,7 +45,7 @@ def against_chance(table: pl.DataFrame, across: str, count: str, titles: tuple[s
         return alt.Y(f"{field}:Q", title=titles[1])
 
     def colour(field: str) -> alt.Color:
-        return alt.Color(f"{field}:N", title=None, scale=scale, legend=alt.Legend(columns=2, labelLimit=260))
+        return alt.Color(f"{field}:N", title=None, scale=scale, legend=alt.Legend(columns=2))
 
     base = alt.Chart(table)
     return styled(
@@ -71,14 +71,16 @@ def mask_comparison(table: pl.DataFrame) -> alt.LayerChart:
     """
     table = table.drop_nulls("value")
     refuse_nothing(table, "statistics of two masks")
-    labels = {"value": "these two masks", "expected": "chance, with its interval"}
+    labels = {"value": "these two masks", "expected": "chance"}
     scale = alt.Scale(domain=list(labels.values()), range=["#D55E00", INK])
     low = min(0.0, table["low"].min(), table["value"].min())
-    x_scale = alt.Scale(domain=[low, max(1.0, table["high"].max())], nice=False, padding=8)
+    # Room for half a mark, since a padding does not widen a domain that is given.
+    x_scale = alt.Scale(domain=[low - 0.03, max(1.0, table["high"].max()) + 0.03], nice=False)
     y = alt.Y("statistic:N", title=None, sort=table["statistic"].to_list(), axis=alt.Axis(labelLimit=150))
     base = alt.Chart(
         table.with_columns(pl.lit(label).alias(f"{name} label") for name, label in labels.items())
     )
+    legend = alt.Legend(columns=2, symbolType="square")
     tooltip = [
         alt.Tooltip("statistic:N"),
         *(alt.Tooltip(f"{name}:Q", format=".3g") for name in ("value", "expected", "low", "high", "p_value")),
@@ -88,14 +90,14 @@ def mask_comparison(table: pl.DataFrame) -> alt.LayerChart:
         return alt.X(f"{field}:Q", title="shared, or correlation", scale=x_scale)
 
     def colour(name: str) -> alt.Color:
-        return alt.Color(f"{name} label:N", title=None, scale=scale, legend=alt.Legend(columns=2))
+        return alt.Color(f"{name} label:N", title=None, scale=scale, legend=legend)
 
     return styled(
         alt.layer(
             base.mark_rule(strokeWidth=6, opacity=0.25).encode(
                 x=x("low"), x2="high:Q", y=y, color=colour("expected")
             ),
-            base.mark_point(filled=True, shape="stroke", angle=90, size=200, opacity=1).encode(
+            base.mark_tick(thickness=3, size=18, opacity=1).encode(
                 x=x("expected"), y=y, color=colour("expected"), tooltip=tooltip
             ),
             base.mark_point(filled=True, shape="diamond", size=110, opacity=1).encode(

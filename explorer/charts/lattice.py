@@ -21,6 +21,8 @@ BOND, PRUNED = "#C8C8C8", "#B4B4B4"
 # Of a panel: the drawing's left and upper end and its extent; the label is above.
 _LEFT, _TOP, _EXTENT = 0.14, 0.24, 0.70
 _LARGEST_CELL = 170
+# Of the height, what the legend takes.
+_LEGEND = 70
 # What is seen twice, on both ends of a periodic lattice, is fainter there.
 _COPY_OPACITY = 0.4
 
@@ -205,7 +207,7 @@ def _shaded(table: pl.DataFrame, drawing: Drawing) -> alt.Chart:
 
 def _weight_colour(largest: float) -> alt.Color:
     scale = alt.Scale(domain=[-largest, 0, largest], range=[NEGATIVE, ZERO, POSITIVE])
-    legend = alt.Legend(orient="top", gradientLength=180, format=".2g", tickCount=5)
+    legend = alt.Legend(orient="top", gradientLength=180, format=".2g", tickCount=5, padding=12)
     return alt.Color("weight:Q", title="weight", scale=scale, legend=legend)
 
 
@@ -268,7 +270,7 @@ def _pixels(kind: type, field: str):
 
 def _in_panels(layers: list[alt.Chart], count: int) -> alt.LayerChart:
     """The layers in one view whose panels are as large as its width and height allow."""
-    height = int(np.clip(np.ceil(count / 8) * 125, 150, 900))
+    height = _LEGEND + int(min(np.ceil(count / 8) * 125, 900))
     # Either neighbour of the ideal number in a row may give the larger panels.
     ideal = f"sqrt({count} * width / height)"
     few, many = f"max(1, floor({ideal}))", f"min({count}, ceil({ideal}))"

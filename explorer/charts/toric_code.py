@@ -34,7 +34,9 @@ def parity_energy(exact: pl.DataFrame, built: pl.DataFrame, trained: pl.DataFram
     ends = pl.concat([built.select("low", "high"), trained.select("low", "high")])
     seen = seen_by(marks, ends)
     sides = pl.concat([each.select(pl.col("side").cast(pl.Int64)) for each in (exact, built)])
-    look = _with_trained(Look.of(sides, "side"))
+    look = Look.of(sides, "side")
+    if not trained.is_empty():
+        look = _with_trained(look)
     x = alt.X(
         "strength:Q",
         title="parity strength: Σ |w| of a plaquette's odd filters / 32",

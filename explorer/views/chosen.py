@@ -34,7 +34,9 @@ def choose_run(states: pl.DataFrame, label: str = "Run", key: str = "run") -> pl
         rows of `states`, with `of_run`: the run that was chosen, where run_id is the dense run's at level 0.
     """
     order = pl.col("kind").replace_strict({"trajectory": 0, "ticket": 1, "dense": 2}, return_dtype=pl.Int64)
-    runs = states.unique("run_id").sort(order, "variant", "level", "replicate", "run_id")
+    runs = states.unique("run_id").sort(
+        order, "variant", "network_parameters", "level", "replicate", "run_id"
+    )
     rows = {run["run_id"]: run for run in runs.iter_rows(named=True)}
     chosen = address.choose(
         label, key, list(rows), next(iter(rows)), names=lambda run_id: captions.run_name(rows[run_id])

@@ -22,13 +22,25 @@ with upper[1]:
 network = chosen.choose_level(networks)
 
 
+def curve_of_run() -> pl.DataFrame:
+    """The networks on the shown one's curve: its run's, and of a ticket also those of its trajectory.
+
+    The dense network counts as a level of the trajectory, so that a click on it stays with that run.
+    """
+    own = networks
+    if network["kind"] == "ticket":
+        parents = pl.col("run_id").is_in([network["trajectory_run_id"], network["dense_run_id"]])
+        trajectory = states.filter(parents).with_columns(of_run=pl.lit(network["trajectory_run_id"]))
+        own = pl.concat([trajectory, networks])
+    return own.with_columns(run_id="of_run")
+
+
 def show_curve() -> None:
     """The energy error of the run's levels, with the one that is looked at; a click goes to another."""
     quantity = analysis.QUANTITIES["relative_error"]
-    # The dense network is here a level of the run that was chosen, so that a click on it stays with that run.
-    own = networks.with_columns(run_id="of_run", series=pl.lit(networks["series"][-1]))
+    own = curve_of_run()
     marks = analysis.network_points(own, quantity)
-    here = marks.filter(pl.col("level") == network["level"])
+    here = marks.filter(run_id=networks["of_run"][0], level=network["level"])
     if here.is_empty():
         st.info("This network has no relative error: its reference energy is not known, so it has no curve.")
         return
@@ -40,8 +52,8 @@ def show_curve() -> None:
         "network-on-its-curve",
         captions.network_headline(network),
         chart,
-        "Each mark: a network of this run; the ring: the one that is shown. Intervals: 68%, of its measurement "
-        "alone; an exact value has none.",
+        "Each mark: a network of this run, and of a ticket also those of its trajectory; the ring: the one that is "
+        "shown. Intervals: 68%, of its measurement alone; an exact value has none.",
         points,
         select=own,
     )

@@ -79,8 +79,12 @@ def parity_of_run(path: str, run_id: str, levels: list[int], _networks: pl.DataF
     return analysis.parity_table(chosen.layers_of(_networks))
 
 
-def show_network(states: pl.DataFrame) -> pl.DataFrame:
-    """The filters of a chosen network, and their classes over the levels of its run, which come back."""
+def show_network(states: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The filters of a chosen network, and their classes over the levels of its run.
+
+    Returns:
+        the table of the classes, and its rows of the chosen network; both empty where no weights can be read.
+    """
     widths = states[WIDTH].unique().sort().to_list()
     columns = st.columns([1, 3])
     with columns[0]:
@@ -91,14 +95,12 @@ def show_network(states: pl.DataFrame) -> pl.DataFrame:
     parity = parity_of_run(
         str(loading.selected().path), networks["of_run"][0], networks["level"].to_list(), networks
     )
+    here = parity.filter(pl.col("level") == network["level"])
     weights = chosen.weights_of(network)
     layer = None if weights is None else analysis.hidden_layer(weights, network)
     if layer is None:
-        return parity
+        return parity, here
     panels.show_filters(layer)
-    if parity.is_empty():
-        return parity
-    here = parity.filter(pl.col("level") == network["level"])
     figures.show_figure(
         "filter-classes-by-level",
         captions.parity_headline(here, layer.side**2),
@@ -108,10 +110,10 @@ def show_network(states: pl.DataFrame) -> pl.DataFrame:
         "the largest, and their product negative or positive. Dashed: the level that is shown.",
         parity,
     )
-    return parity
+    return parity, here
 
 
-def show_energies(parity: pl.DataFrame, sides: list[int]) -> None:
+def show_energies(parity: pl.DataFrame, sides: list[int], here: pl.DataFrame) -> None:
     """Fig. 7: energy against the magnitude of odd-parity filters, with the closed form."""
     trained = parity.unique(["run_id", "level"]).drop("class", "units").sort("level")
     strongest = max([*built["strength"], *trained["strength"], 1.0])
@@ -121,25 +123,31 @@ def show_energies(parity: pl.DataFrame, sides: list[int]) -> None:
     measured = pl.concat([built["relative_error"], trained["relative_error"]]).abs()
     floor = measured.filter(measured > analysis.ROUNDING).min() or analysis.ROUNDING
     exact = exact.filter(pl.col("relative_error") >= floor / 10)
+    strength = here["strength"].to_numpy()[:1]
+    exact_here = (
+        None if here.is_empty() else analysis.closed_form(here["side"][0], strength)["relative_error"][0]
+    )
     figures.show_figure(
         "energy-against-parity",
-        "Odd-parity filters: the error falls exponentially in their magnitude",
+        captions.strength_headline(built, here, exact_here),
         charts.parity_energy(exact, built, trained),
         "Lines: closed form of the exact solution with eight odd-parity filters of magnitude a on every plaquette, "
         "whose parity strength is a (four filters: a / 2). Circles and other marks of a side: networks built so; "
         "open triangles: sampling saw no broken plaquette, and the bound of the error is drawn. "
-        "Black: the levels of the chosen network, whose strength is the mean over all plaquettes, so that a bare "
-        "plaquette puts them above the line.",
+        "Black: the levels of the chosen run; their strength is the mean over all plaquettes, so that a bare "
+        "plaquette puts them above the line, and filters of other classes may put them below it.",
         pl.concat([built, trained], how="diagonal_relaxed"),
     )
 
 
-parity = analysis.parity_table([])
+parity = here = analysis.parity_table([])
 sides = built["side"].unique().to_list()
 if not pruned.is_empty():
-    shown = chosen.choose_side(setting.choose_setting(pruned, across=(WIDTH,)))
+    of_setting = setting.choose_setting(pruned, across=(WIDTH,))
+    with st.columns(4)[0]:
+        shown = chosen.choose_side(of_setting)
     setting.warn_of_mixed_settings(shown, across=(WIDTH,))
     show_curves(shown)
-    parity = show_network(shown)
+    parity, here = show_network(shown)
     sides.append(shown["side"][0])
-show_energies(parity, sorted(set(sides)))
+show_energies(parity, sorted(set(sides)), here)
