@@ -287,9 +287,10 @@ def _degrees(mask: np.ndarray) -> pl.DataFrame:
     degrees, live = masks.column_degrees(mask), int(mask.sum())
     d = np.arange(rows + 1)
     one = degrees.expected_counts / columns
-    # Given the first column's d, the second's weights are drawn from what is left.
-    left = np.maximum(live - d, 0)
-    both = one * stats.hypergeom.pmf(d, rows * (columns - 1), left, rows) if columns > 1 else 0 * one
+    # Given the first column's d, the second's weights are drawn from what is left; a d that is impossible is NaN.
+    left = live - d
+    second = stats.hypergeom.pmf(d, rows * (columns - 1), left, rows) if columns > 1 else 0 * one
+    both = one * np.where(one > 0, np.nan_to_num(second), 0)
     variance = columns * one * (1 - one) + columns * (columns - 1) * (both - one**2)
     seen = np.flatnonzero((degrees.counts > 0) | (degrees.expected_counts >= 0.05))
     table = pl.DataFrame(

@@ -271,7 +271,7 @@ def _pixels(kind: type, field: str):
 def _in_panels(layers: list[alt.Chart], count: int) -> alt.LayerChart:
     """The layers in one view whose panels are as large as its width and height allow."""
     height = _LEGEND + int(min(np.ceil(count / 8) * 125, 900))
-    # Either neighbour of the ideal number in a row may give the larger panels.
+    # Either neighbour of the ideal number in a row may give the larger panels; others hardly do.
     ideal = f"sqrt({count} * width / height)"
     few, many = f"max(1, floor({ideal}))", f"min({count}, ceil({ideal}))"
 

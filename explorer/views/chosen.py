@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import polars as pl
 import streamlit as st
 
-from explorer import analysis, captions, loading
+from explorer import captions, loading
 from explorer.views import address
 from orchestrator.store import StudyError
+
+if TYPE_CHECKING:
+    from nqs.tasks import NetworkWeights
 
 # Where the paper's networks are sparse and still good; of networks that start with fewer weights, a third.
 _SPARSE, _FRACTION = 10, 1 / 3
@@ -74,27 +78,26 @@ def telling_level(networks: pl.DataFrame) -> int:
     return networks.sort((density.log() - wanted.log()).abs(), "level")["level"][0]
 
 
-def weights_of(network: Mapping):
-    """The live weights of a network by layer; None, with a sentence on the page, where they can't be read.
-
-    Only this network's are read, not the table.
-    """
-    study = loading.selected().study
+def weights_of(network: Mapping) -> NetworkWeights | None:
+    """The live weights of a network by layer; None, with a sentence on the page, where they can't be read."""
     try:
-        weights = study.weights(network["run_id"], network["level"])
+        return read_weights(network)
+    except StudyError as error:
+        st.warning(str(error))
+        return None
+
+
+def read_weights(network: Mapping) -> NetworkWeights:
+    """The live weights of a network by layer; only its own are read, not the table.
+
+    Raises:
+        StudyError: they can't be read, in a sentence.
+    """
+    run_id, level = network["run_id"], network["level"]
+    try:
+        weights = loading.selected().study.weights(run_id, level)
     except (StudyError, OSError, pl.exceptions.PolarsError) as error:
-        st.warning(
-            f"The weights of level {network['level']} of run {network['run_id']} can't be read: {error}"
-        )
-        return None
+        raise StudyError(f"The weights of level {level} of run {run_id} can't be read: {error}") from None
     if not weights:
-        st.warning(f"The table of weights has no row of level {network['level']} of run {network['run_id']}.")
-        return None
+        raise StudyError(f"The table of weights has no row of level {level} of run {run_id}.")
     return weights
-
-
-def layers_of(networks: pl.DataFrame) -> list[tuple[dict, analysis.HiddenLayer]]:
-    """Rows of `states`, each with its hidden layer; those whose weights can't be read are left out, and told."""
-    rows = [(row, weights_of(row)) for row in networks.iter_rows(named=True)]
-    layers = [(row, analysis.hidden_layer(weights, row)) for row, weights in rows if weights is not None]
-    return [(row, layer) for row, layer in layers if layer is not None]

@@ -55,7 +55,16 @@ def clicked(selected: list[dict], networks: pl.DataFrame) -> dict | None:
     if "level" not in wanted:
         return None
     found = networks.filter(*(pl.col(name) == value for name, value in wanted.items()))
-    return next(found.sort("replicate", "run_id").iter_rows(named=True), None)
+    network = next(found.sort("replicate", "run_id").iter_rows(named=True), None)
+    return None if network is None else network | _trajectory_from(network, networks)
+
+
+def _trajectory_from(network: Mapping, networks: pl.DataFrame) -> dict:
+    """The run and method by which a dense network is opened: a trajectory that it starts, whose level 0 it is."""
+    if network["kind"] != "dense":
+        return {}
+    started = networks.filter(kind="trajectory", dense_run_id=network["run_id"]).sort("method", "run_id")
+    return next(started.select("run_id", "method").iter_rows(named=True), {})
 
 
 def link(network: Mapping) -> dict[str, str]:

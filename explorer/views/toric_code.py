@@ -6,6 +6,7 @@ import streamlit as st
 
 from explorer import analysis, captions, charts, loading
 from explorer.views import address, chosen, figures, panels, setting
+from orchestrator.store import StudyError
 
 FIDELITIES = ("fidelity", "log_fidelity_per_spin")
 LINES = ("shown", "hidden")
@@ -73,10 +74,24 @@ def show_curves(states: pl.DataFrame) -> None:
             show_against_density(trajectories, analysis.QUANTITIES[name], confidence, line == LINES[0])
 
 
-@st.cache_data(max_entries=32, show_spinner=False)
-def parity_of_run(path: str, run_id: str, levels: list[int], _networks: pl.DataFrame) -> pl.DataFrame:
-    """Classes and strength at the committed levels of a run, which never change."""
-    return analysis.parity_table(chosen.layers_of(_networks))
+@st.cache_data(max_entries=2048, show_spinner=False)
+def parity_of_network(path: str, run_id: str, level: int, _network: dict) -> pl.DataFrame:
+    """Classes and strength of a committed network, which never change; what can't be read is asked for again."""
+    layer = analysis.hidden_layer(chosen.read_weights(_network), _network)
+    return analysis.parity_table([] if layer is None else [(_network, layer)])
+
+
+def parity_of_run(networks: pl.DataFrame) -> pl.DataFrame:
+    """Classes and strength at the levels of a run; those that can't be read are left out and told."""
+    path, tables, problems = str(loading.selected().path), [analysis.parity_table([])], []
+    for row in networks.iter_rows(named=True):
+        try:
+            tables.append(parity_of_network(path, row["run_id"], row["level"], row))
+        except StudyError as error:
+            problems.append(str(error))
+    if problems:
+        st.warning(f"The filters of {len(problems)} of {len(networks)} levels are missing. {problems[0]}")
+    return pl.concat(tables).sort("level", "class")
 
 
 def show_network(states: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -92,9 +107,7 @@ def show_network(states: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     with columns[1]:
         networks = chosen.choose_run(states.filter(pl.col(WIDTH) == width))
     network = chosen.choose_level(networks)
-    parity = parity_of_run(
-        str(loading.selected().path), networks["of_run"][0], networks["level"].to_list(), networks
-    )
+    parity = parity_of_run(networks)
     here = parity.filter(pl.col("level") == network["level"])
     weights = chosen.weights_of(network)
     layer = None if weights is None else analysis.hidden_layer(weights, network)
