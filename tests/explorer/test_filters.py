@@ -262,6 +262,18 @@ def test_a_permutation_of_units_changes_no_invariant_and_breaks_the_direct_compa
     assert analysis.compare_directly(mask, moved)["value"][0] < 0.7
 
 
+def test_pairs_of_spins_are_compared_by_how_many_units_connect_them():
+    generator = np.random.default_rng(5)
+    pair = [generator.random((6, 12)) < 0.4 for _ in "ab"]
+    connected = [
+        [sum(unit[i] and unit[j] for unit in mask.T) for i, j in itertools.combinations(range(6), 2)]
+        for mask in pair
+    ]
+    table = analysis.compare_invariants(generator, *pair, draws=10)
+    expected = [np.corrcoef(connected)[0, 1], np.corrcoef([mask.sum(1) for mask in pair])[0, 1]]
+    np.testing.assert_allclose(table["value"][1:], expected, rtol=1e-9)
+
+
 def test_masks_that_chance_made_are_as_alike_as_chance_has_it():
     generator = np.random.default_rng(0)
     inside = []
@@ -311,6 +323,8 @@ def test_the_strength_of_a_built_network_gives_its_closed_form(filters):
 def test_measured_networks_of_odd_parity_filters_lie_on_the_closed_form():
     table = analysis.built_networks(read_study(DATA / "toric_exact-laptop").states)
     assert table.group_by("side").len().sort("side").rows() == [(2, 16), (3, 16), (8, 16)]
+    # Eight filters a plaquette: the strength is their magnitude.
+    assert set(table["filters"]) == {8} and table["strength"].to_list() == table["magnitude"].to_list()
     summed = table.filter(pl.col("side") < 8)
     np.testing.assert_allclose(summed["relative_error"], summed["closed_form"], rtol=1e-4, atol=1e-13)
     sampled = table.filter(pl.col("side") == 8)
