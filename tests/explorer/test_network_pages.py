@@ -3,6 +3,7 @@
 import shutil
 
 import polars as pl
+import pyarrow as pa
 import pytest
 
 from explorer import analysis
@@ -33,6 +34,16 @@ def classes(study: Study, run_id: str, level: int) -> dict:
     row = study.states.row(by_predicate=(pl.col("run_id") == run_id) & (pl.col("level") == level), named=True)
     table = analysis.filters(analysis.hidden_layer(study.weights(run_id, level), row))
     return dict(table.group_by("class").len().iter_rows())
+
+
+def units_drawn(test) -> list[int]:
+    """The hidden units whose weights the first chart has."""
+    frames = [
+        pa.ipc.open_stream(each.data.data).read_pandas()
+        for each in test.get("vega_lite_chart")[0].proto.datasets
+    ]
+    weights = next(frame for frame in frames if {"unit", "site", "weight"} <= set(frame.columns))
+    return list(weights["unit"].unique())
 
 
 # --- studies that lack something
@@ -90,6 +101,9 @@ def test_a_link_opens_a_level_and_the_slider_goes_to_another(app, toric):
         test.subheader
     )
     assert "Level 12: relative error" in texts(test.subheader)
+    assert [label.split(":")[0] for label in test.select_slider(key="level").options] == [
+        f"level {level}" for level in range(31)
+    ]
     test.select_slider(key="level").set_value("20").run()
     assert test.query_params["level"] == "20" and test.query_params["run"] == run
     counts = classes(toric, run, 20)
@@ -116,8 +130,10 @@ def test_filters_are_sorted_and_paged_as_asked(app):
     assert (table["norm"].diff().dropna() <= 0).all()
     shown = test.selectbox(key="page")
     assert shown.options[0] == f"1–24 of {len(table)}"
+    assert set(units_drawn(test)) == set(table["unit"][:24])
     shown.select("2").run()
     assert test.query_params["page"] == "2" and not test.exception
+    assert set(units_drawn(test)) == set(table["unit"][48:])
     # A level with fewer filters has no such page any more, and shows the first.
     test.select_slider(key="level").set_value("30").run()
     assert not test.exception and test.query_params["page"] == "0"
