@@ -81,7 +81,7 @@ def show_distributions(layer: analysis.HiddenLayer) -> None:
                 f"degrees-of-{of}", captions.degree_headline(table, of), chart, caption, table
             )
     if not ranges.is_empty() and ranges["pairs"].sum():
-        axes = ("graph distance between two spins of a hidden unit", "pairs of live weights")
+        axes = ("steps between two spins of a unit", "pairs of live weights")
         figures.show_figure(
             "ranges",
             captions.range_headline(ranges),
