@@ -38,6 +38,13 @@ PAGES = [
         url_path="mask_transfer",
         icon=":material/swap_horiz:",
     ),
+    st.Page("views/networks.py", title="Networks", url_path="networks", icon=":material/hub:"),
+    st.Page(
+        "views/toric_code.py",
+        title="Toric code",
+        url_path="toric_code",
+        icon=":material/radio_button_checked:",
+    ),
     st.Page("views/training.py", title="Training", url_path="training", icon=":material/show_chart:"),
 ]
 

@@ -11,9 +11,35 @@ notebook asks as the pages do:
     analysis.curve_points(states, analysis.QUANTITIES["relative_error"], confidence=0.95)
 """
 
-from explorer.analysis.curves import curve_points, network_points
-from explorer.analysis.decimation import MOST_MARKS, thinned
-from explorer.analysis.intervals import BY_MEASUREMENT, BY_TRAJECTORIES, NO_INTERVAL
+from explorer.analysis.curves import (
+    curve_points,
+    network_points,
+)
+from explorer.analysis.decimation import (
+    MOST_MARKS,
+    thinned,
+)
+from explorer.analysis.filters import (
+    BY_DRAWS,
+    DIRECT,
+    SORTS,
+    HiddenLayer,
+    class_counts,
+    compare_directly,
+    compare_invariants,
+    degree_distribution,
+    filter_weights,
+    filters,
+    hidden_layer,
+    kernels,
+    range_distribution,
+    sorted_filters,
+)
+from explorer.analysis.intervals import (
+    BY_MEASUREMENT,
+    BY_TRAJECTORIES,
+    NO_INTERVAL,
+)
 from explorer.analysis.phase_diagram import (
     DECADES,
     contour_levels,
@@ -22,7 +48,12 @@ from explorer.analysis.phase_diagram import (
     interpolated,
     phase_points,
 )
-from explorer.analysis.progress import UNFINISHED, remaining_work, status_counts, troubled_runs
+from explorer.analysis.progress import (
+    UNFINISHED,
+    remaining_work,
+    status_counts,
+    troubled_runs,
+)
 from explorer.analysis.quantities import (
     QUANTITIES,
     ROUNDING,
@@ -36,8 +67,22 @@ from explorer.analysis.quantities import (
     what_varied,
     with_quantities,
 )
-from explorer.analysis.sizes import agreement_windows, size_agreement
-from explorer.analysis.tickets import TICKET_PAIRS, mask_transfer, ratio_summary, ticket_ratios
+from explorer.analysis.sizes import (
+    agreement_windows,
+    size_agreement,
+)
+from explorer.analysis.tickets import (
+    TICKET_PAIRS,
+    mask_transfer,
+    ratio_summary,
+    ticket_ratios,
+)
+from explorer.analysis.toric_code import (
+    FULL_WEIGHTS_PER_SPIN,
+    built_networks,
+    closed_form,
+    parity_table,
+)
 from explorer.analysis.transitions import (
     BY_REPLICATES,
     BY_STEP,
@@ -55,12 +100,15 @@ from explorer.analysis.transitions import (
 )
 
 __all__ = [
+    "BY_DRAWS",
     "BY_MEASUREMENT",
     "BY_REPLICATES",
     "BY_STEP",
     "BY_TRAJECTORIES",
     "CRITERIA",
     "DECADES",
+    "DIRECT",
+    "FULL_WEIGHTS_PER_SPIN",
     "MOST_MARKS",
     "NO_INTERVAL",
     "NO_JUMP",
@@ -69,32 +117,47 @@ __all__ = [
     "REGROWN",
     "ROUNDING",
     "SETTINGS",
+    "SORTS",
     "TICKET_PAIRS",
     "TRAJECTORY",
     "UNFINISHED",
     "VARIANTS",
     "VERDICTS",
     "Criterion",
+    "HiddenLayer",
     "Quantity",
     "agreement_windows",
     "below_reference",
     "branch_differences",
+    "built_networks",
+    "class_counts",
+    "closed_form",
+    "compare_directly",
+    "compare_invariants",
     "contour_levels",
     "contour_lines",
     "curve_points",
+    "degree_distribution",
     "detect_transitions",
+    "filter_weights",
+    "filters",
     "grid_cells",
+    "hidden_layer",
     "interpolated",
+    "kernels",
     "level_steps",
     "lowest_energy_envelope",
     "mask_transfer",
     "network_points",
     "own_masks",
+    "parity_table",
     "phase_points",
+    "range_distribution",
     "ratio_summary",
     "remaining_work",
     "sides_without_reference",
     "size_agreement",
+    "sorted_filters",
     "status_counts",
     "step_points",
     "thinned",

@@ -1,13 +1,65 @@
 """From points to Altair charts: pure functions that look the same on a page, in print and in a talk."""
 
-from explorer.charts.axes import INTERVAL_ROOM, tick_labels
-from explorer.charts.curves import HORIZONTAL, agreement, curves, ratios
-from explorer.charts.look import SERIES_COLOURS, SERIES_LABELS, SERIES_SHAPES, side_colour, side_shape
-from explorer.charts.mask_transfer import RANDOM_MASK, mask_transfer
-from explorer.charts.phase_diagram import VERTICAL, phase_diagram
-from explorer.charts.printing import PRINTS, Print, pdf, png, printed, specification, svg
-from explorer.charts.progress import KINDS, STATUS_COLOURS, run_states
-from explorer.charts.training import training_curve
+from explorer.charts.axes import (
+    INTERVAL_ROOM,
+    tick_labels,
+)
+from explorer.charts.curves import (
+    HORIZONTAL,
+    agreement,
+    curves,
+    ratios,
+)
+from explorer.charts.filters import (
+    against_chance,
+    filter_classes,
+    mask_comparison,
+    with_ring,
+    with_vertical_line,
+)
+from explorer.charts.lattice import (
+    drawing_of,
+    filters_on_lattice,
+    kernel_tiles,
+)
+from explorer.charts.look import (
+    SERIES_COLOURS,
+    SERIES_LABELS,
+    SERIES_SHAPES,
+    side_colour,
+    side_shape,
+)
+from explorer.charts.mask_transfer import (
+    RANDOM_MASK,
+    mask_transfer,
+)
+from explorer.charts.phase_diagram import (
+    VERTICAL,
+    phase_diagram,
+)
+from explorer.charts.printing import (
+    PRINTS,
+    Print,
+    pdf,
+    png,
+    printed,
+    specification,
+    svg,
+)
+from explorer.charts.progress import (
+    KINDS,
+    STATUS_COLOURS,
+    run_states,
+)
+from explorer.charts.selection import (
+    selectable,
+)
+from explorer.charts.toric_code import (
+    parity_energy,
+)
+from explorer.charts.training import (
+    training_curve,
+)
 from explorer.charts.transitions import (
     VERDICT_SHAPES,
     branch_differences,
@@ -30,19 +82,27 @@ __all__ = [
     "VERDICT_SHAPES",
     "VERTICAL",
     "Print",
+    "against_chance",
     "agreement",
     "branch_differences",
     "curves",
+    "drawing_of",
     "energy_drift",
     "envelope",
+    "filter_classes",
+    "filters_on_lattice",
+    "kernel_tiles",
     "level_steps",
+    "mask_comparison",
     "mask_transfer",
+    "parity_energy",
     "pdf",
     "phase_diagram",
     "png",
     "printed",
     "ratios",
     "run_states",
+    "selectable",
     "side_colour",
     "side_shape",
     "specification",
@@ -50,4 +110,6 @@ __all__ = [
     "tick_labels",
     "training_curve",
     "transition_places",
+    "with_ring",
+    "with_vertical_line",
 ]

@@ -56,7 +56,7 @@ def side_shape(side: int) -> str:
 
 @dataclass(frozen=True)
 class Look:
-    """Colour and shape of each value of `series` or `side`, in the legend's order."""
+    """Colour and shape of each value of `series`, `side` or `width_per_spin`, in the legend's order."""
 
     by: str
     values: tuple
@@ -71,6 +71,11 @@ class Look:
             values = tuple(sorted(found))
             labels = tuple(f"L = {side}" for side in values)
             return cls(by, values, labels, tuple(map(side_colour, values)), tuple(map(side_shape, values)))
+        if by == "width_per_spin":
+            values = tuple(sorted(found))
+            labels = tuple(f"α = {width:g}" for width in values)
+            # The order alone tells widths apart: they double from one to the next, and few figures have all.
+            return cls(by, values, labels, SIDE_COLOURS[: len(values)], SIDE_SHAPES[: len(values)])
         values = tuple(series for series in SERIES_LABELS if series in found)
         tables = (SERIES_LABELS, SERIES_COLOURS, SERIES_SHAPES)
         return cls(by, values, *(tuple(table[v] for v in values) for table in tables))
