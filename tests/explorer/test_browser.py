@@ -77,6 +77,19 @@ def test_a_link_to_any_page_draws_its_charts_without_an_error(server, browser, f
         assert errors_of_pages(browser) == []
 
 
+def test_new_networks_come_into_a_figure_by_themselves_and_leave_selections_alone(server, browser, untrained):
+    write_run_directory(untrained, NETWORKS, trained=20)
+    address = server(untrained)
+    browser.open(f"{address}/lottery_tickets?side=3&confidence=0.95")
+    browser.wait_until(f"{COUNT_CHARTS} == 1 && {IS_IDLE}")
+    write_run_directory(untrained, NETWORKS)
+    # Ratios need tickets of two variants.
+    browser.wait_until(f"{COUNT_CHARTS} == 2 && {IS_IDLE}")
+    assert "side=3" in browser.value("location.search")
+    assert "95%" in browser.value("document.body.innerText")
+    assert errors_of_pages(browser) == []
+
+
 def test_a_running_sweep_comes_in_by_itself_and_leaves_selections_alone(server, browser, untrained):
     write_run_directory(untrained, NETWORKS, trained=20)
     address = server(untrained)
