@@ -1,8 +1,9 @@
-"""A figure to take away: its files, its numbers, its caption, and the program that makes them again."""
+"""What is taken away: a figure with its numbers, its caption and the program that makes them again; a whole study."""
 
 from __future__ import annotations
 
 import io
+import tempfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,8 @@ import altair as alt
 import polars as pl
 
 from explorer import charts
+from orchestrator.export import Format, export_study
+from orchestrator.store import Study
 
 _PROGRAM = '''"""Makes the table and the figure "{name}" again: python reproduce.py [STUDY]
 
@@ -78,6 +81,19 @@ def bundle(
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in contents.items():
             archive.writestr(name, content)
+    return file.getvalue()
+
+
+def packed_export(study: Study, format: Format) -> bytes:
+    """A ZIP archive of a study's export.
+
+    Raises:
+        StudyError: a file of the study is damaged.
+    """
+    file = io.BytesIO()
+    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in export_study(study, Path(folder) / "export", format):
+            archive.write(path, path.name)
     return file.getvalue()
 
 

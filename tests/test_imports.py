@@ -15,7 +15,14 @@ ARROWS = {
     "nqs": (),
     "orchestrator": ("nqs",),
     # What geometry and masks are has one home; both modules are plain, as PLAIN_NQS holds.
-    "explorer": ("orchestrator.store", "orchestrator.tables", "nqs.config", "nqs.masks", "nqs.toric_code"),
+    "explorer": (
+        "orchestrator.export",
+        "orchestrator.store",
+        "orchestrator.tables",
+        "nqs.config",
+        "nqs.masks",
+        "nqs.toric_code",
+    ),
     "sweeps": ("orchestrator.plan", "nqs.config"),
 }
 # The training, and what comes with it: jax. The driver must not see it.

@@ -67,6 +67,7 @@ from explorer.analysis.quantities import (
     what_varied,
     with_quantities,
 )
+from explorer.analysis.references import gap_headline, gaps, reference_differences, reference_energies
 from explorer.analysis.sizes import (
     agreement_windows,
     size_agreement,
@@ -141,6 +142,8 @@ __all__ = [
     "detect_transitions",
     "filter_weights",
     "filters",
+    "gap_headline",
+    "gaps",
     "grid_cells",
     "hidden_layer",
     "interpolated",
@@ -154,6 +157,8 @@ __all__ = [
     "phase_points",
     "range_distribution",
     "ratio_summary",
+    "reference_differences",
+    "reference_energies",
     "remaining_work",
     "sides_without_reference",
     "size_agreement",

@@ -51,6 +51,7 @@ from explorer.charts.progress import (
     STATUS_COLOURS,
     run_states,
 )
+from explorer.charts.references import gaps
 from explorer.charts.selection import (
     selectable,
 )
@@ -91,6 +92,7 @@ __all__ = [
     "envelope",
     "filter_classes",
     "filters_on_lattice",
+    "gaps",
     "kernel_tiles",
     "level_steps",
     "mask_comparison",

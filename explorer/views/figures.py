@@ -22,6 +22,10 @@ _PRINT, _FIRST_PRINT = "print", next(iter(charts.PRINTS))
 _LABELS = {"parquet": "Parquet", "zip": "all of it, with the code"}
 
 
+# Parts of names of columns whose values may be of any size.
+_SMALL = ("error", "mean", "low", "high", "uncertainty", "difference", "deviation", "gap")
+
+
 def choose_print() -> None:
     """Ask for what size all pages' figures are downloaded at."""
     address.choose(
@@ -95,7 +99,7 @@ def _with_enough_digits(table: pl.DataFrame) -> dict:
             continue
         if name in ("energy", "reference_energy"):
             shown[name] = st.column_config.NumberColumn(format="%.9f")
-        elif "error" in name or name in ("mean", "low", "high"):
+        elif any(part in name for part in _SMALL):
             shown[name] = st.column_config.NumberColumn(format="%.4g")
     return shown
 

@@ -94,7 +94,3 @@ if not opened.study.runs.is_empty():
     status = address.choose("Status", "status", [ALL, *statuses], ALL)
     shown = opened.study.runs if status == ALL else opened.study.runs.filter(pl.col("status") == status)
     figures.show_table("runs", shown.select(*FIRST_COLUMNS, pl.exclude(FIRST_COLUMNS)))
-
-if not opened.study.references.is_empty():
-    st.subheader("Reference energies", anchor=False)
-    figures.show_table("references", opened.study.references)
