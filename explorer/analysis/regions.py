@@ -1,0 +1,454 @@
+"""Three regions of a pruned network's error: a low-error plateau, a power law, a high-error plateau (Fig. 2, 6).
+
+With x = ln n (remaining weights, weights per spin or density) and y = ln error,
+
+    y(x) = a − β c(x),   c(x) = x₁ + w [s((x − x₁)/w) − s((x − x₂)/w)],   s(u) = ln(1 + eᵘ),
+
+is constant far below the boundary x₁ (the high-error plateau a − β x₁), falls with the exponent β between
+the boundaries, and is constant again far above x₂ (the low-error plateau a − β x₂). The boundaries are where
+the power law's line meets the plateaus' lines; w says over what distance it bends into them. A sum of a
+constant and a power of n has w = 1/β.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import polars as pl
+from scipy import optimize, stats
+
+from explorer.analysis.intervals import cluster_means
+from explorer.analysis.quantities import Quantity
+
+LOW, HIGH = "low-error plateau", "high-error plateau"
+LOWER, UPPER, EXPONENT = "lower boundary", "upper boundary", "exponent"
+REGION_VALUES = (LOW, HIGH, UPPER, LOWER, EXPONENT)
+BY_JACKKNIFE = "jackknife over trajectories, t"
+BY_BOOTSTRAP = "parametric bootstrap along one trajectory"
+
+# A plateau counts when so many densities lie beyond its boundary; two points are flat by chance.
+PLATEAU_DENSITIES = 3
+# … and when the error falls there with less than this part of the exponent.
+FLAT = 0.5
+# Five parameters and something to judge them by.
+_FEWEST_DENSITIES = 8
+# The fit keeps w between these, ln w = middle + half range · tanh(q): smaller than the step between densities it
+# can't be seen, and larger it would make one bend of all three regions. Where a curve doesn't say what w is, the
+# expectation q = 0 ± 1 does, as one measurement among all.
+_WIDTHS = (0.03, 0.5)
+_LOG_WIDTH = np.log(_WIDTHS[0] * _WIDTHS[1]) / 2
+_LOG_RANGE = np.log(_WIDTHS[1] / _WIDTHS[0]) / 2
+_RESAMPLES = 200
+_DRAWN = 200
+
+
+@dataclass(frozen=True)
+class Regions:
+    """Fits of one or several curves.
+
+    Attributes:
+        values: a row is a fitted number of a curve: the curve's column, value (of `REGION_VALUES`), estimate,
+            low, high. Plateaus are in the quantity's units, boundaries in those of the horizontal axis.
+            What a curve doesn't determine is not there.
+        curves: a row is a curve: its column, densities, trajectories, networks, width (w of the bends; null
+            where there is none), scatter (of ln error about the fit beyond the measurement errors), interval
+            (how it was made), remark (what could not be fitted, and why; empty where everything could).
+        lines: the fits as drawn: the curve's column, the horizontal column, fitted.
+    """
+
+    values: pl.DataFrame
+    curves: pl.DataFrame
+    lines: pl.DataFrame
+
+
+def fit_regions(
+    states: pl.DataFrame,
+    quantity: Quantity,
+    by: str,
+    horizontal: str = "parameters_per_spin",
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Regions:
+    """Plateaus, boundaries and exponent of each curve, with intervals.
+
+    Least squares over all networks of all trajectories. Each logarithm has its measurement error and a scatter
+    common to the curve, which is chosen so that χ² equals the degrees of freedom. A plateau is kept when
+    it lowers the Bayesian information criterion, when at least `PLATEAU_DENSITIES` densities lie on it, and
+    when the error falls there with less than the part `FLAT` of the exponent.
+
+    With two trajectories or more the intervals are Student's t on the spread of the fits that leave out one
+    trajectory (the jackknife; a bootstrap of so few trajectories covers too seldom, see docs/analysis.md).
+    With one, curves with its scatter and its correlation from level to level are drawn about the fit and fitted
+    again; what differs between trajectories is then not in the intervals.
+
+    Args:
+        states: dense networks and trajectories of one side and setting but for `by`, from `with_quantities`.
+        quantity: a logarithmic one of `QUANTITIES`.
+        by: the column that tells the curves apart.
+        horizontal: parameters_per_spin, remaining or density.
+        confidence: probability that an interval covers.
+        seed: of the bootstrap.
+    """
+    points = cluster_means(states, quantity, (by, "dense_run_id", horizontal)).sort(by, horizontal)
+    values, curves, lines = [], [], []
+    for (name,), group in points.group_by(by, maintain_order=True):
+        found = _fit_curve(_Curve.of(group, horizontal), confidence, np.random.default_rng(seed))
+        values += [(name, value, *numbers) for value, numbers in found.values.items()]
+        networks = int(group["networks"].sum())
+        curves.append(
+            (name, found.densities, found.trajectories, networks, found.width, found.scatter)
+            + (found.interval, " ".join(found.remarks))
+        )
+        lines += [(name, x, y) for x, y in found.line]
+    of_curve = {by: states.schema[by]}
+    numbers = dict.fromkeys(("estimate", "low", "high"), pl.Float64)
+    counts = dict.fromkeys(("densities", "trajectories", "networks"), pl.Int64)
+    texts = {"interval": pl.String, "remark": pl.String}
+    sizes = {"width": pl.Float64, "scatter": pl.Float64}
+    return Regions(
+        pl.DataFrame(values, of_curve | {"value": pl.String} | numbers, orient="row"),
+        pl.DataFrame(curves, of_curve | counts | sizes | texts, orient="row"),
+        pl.DataFrame(lines, of_curve | {horizontal: pl.Float64, "fitted": pl.Float64}, orient="row"),
+    )
+
+
+@dataclass(frozen=True)
+class _Curve:
+    """Points of one curve: ln density, ln error, its measurement error, and the trajectory it belongs to."""
+
+    x: np.ndarray
+    y: np.ndarray
+    error: np.ndarray
+    trajectory: np.ndarray
+
+    @classmethod
+    def of(cls, points: pl.DataFrame, horizontal: str) -> _Curve:
+        return cls(
+            points[horizontal].cast(pl.Float64).log().to_numpy(),
+            points["mean"].to_numpy(),
+            points["measurement_error"].fill_null(0.0).fill_nan(0.0).to_numpy(),
+            points["dense_run_id"].rank("dense").cast(pl.Int64).to_numpy(),
+        )
+
+    def part(self, kept: np.ndarray) -> _Curve:
+        return _Curve(self.x[kept], self.y[kept], self.error[kept], self.trajectory[kept])
+
+    def with_values(self, y: np.ndarray) -> _Curve:
+        return _Curve(self.x, y, self.error, self.trajectory)
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """Which plateaus the fit has. Parameters: a, β, then x of each boundary kept, lower first, then q of w."""
+
+    high: bool
+    low: bool
+
+    @property
+    def size(self) -> int:
+        bends = self.high + self.low
+        return 2 + bends + (bends > 0)
+
+    def bent(self, parameters: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """c(x), and its derivatives by the boundaries and q, (points, size − 2)."""
+        if self.size == 2:
+            return x, np.empty((len(x), 0))
+        width = _width(parameters)
+        c, columns, by_width = x.copy(), [], np.zeros_like(x)
+        boundaries = list(parameters[2:-1])
+        if self.high:
+            u = (x - boundaries[0]) / width
+            # x₁ + w s(u) = x + w s(−u)
+            c = c + width * np.logaddexp(0, -u)
+            columns.append(_step(-u))
+            by_width = by_width + width * (np.logaddexp(0, -u) + u * _step(-u))
+        if self.low:
+            u = (x - boundaries[-1]) / width
+            c = c - width * np.logaddexp(0, u)
+            columns.append(_step(u))
+            by_width = by_width - width * (np.logaddexp(0, u) - u * _step(u))
+        by_q = by_width * _LOG_RANGE / np.cosh(parameters[-1]) ** 2
+        return c, np.column_stack([*columns, by_q])
+
+    def predict(self, parameters: np.ndarray, x: np.ndarray) -> np.ndarray:
+        return parameters[0] - parameters[1] * self.bent(parameters, x)[0]
+
+    def jacobian(self, parameters: np.ndarray, x: np.ndarray) -> np.ndarray:
+        c, derivatives = self.bent(parameters, x)
+        return np.column_stack([np.ones_like(x), -c, -parameters[1] * derivatives])
+
+    def values(self, parameters: np.ndarray) -> dict[str, float]:
+        """Logarithms of what is reported."""
+        a, beta = parameters[:2]
+        found = {EXPONENT: np.log(max(beta, 1e-12))}
+        if self.high:
+            found |= {LOWER: parameters[2], HIGH: a - beta * parameters[2]}
+        if self.low:
+            upper = parameters[2 + self.high]
+            found |= {UPPER: upper, LOW: a - beta * upper}
+        return found
+
+
+_SHAPES = (_Shape(True, True), _Shape(False, True), _Shape(True, False), _Shape(False, False))
+
+
+def _width(parameters: np.ndarray) -> float:
+    return float(np.exp(_LOG_WIDTH + _LOG_RANGE * np.tanh(parameters[-1])))
+
+
+def _step(u: np.ndarray) -> np.ndarray:
+    """The logistic function, the derivative of ln(1 + eᵘ)."""
+    return np.exp(-np.logaddexp(0, -u))
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Numbers of one curve, and what is missing."""
+
+    densities: int
+    trajectories: int
+    remarks: Sequence[str]
+    values: dict[str, tuple[float, float | None, float | None]] = field(default_factory=dict)
+    width: float | None = None
+    scatter: float | None = None
+    interval: str | None = None
+    line: Sequence[tuple[float, float]] = ()
+
+
+def _fit_curve(curve: _Curve, confidence: float, generator: np.random.Generator) -> _Found:
+    densities, trajectories = len(np.unique(curve.x)), len(np.unique(curve.trajectory))
+    if densities < _FEWEST_DENSITIES:
+        remark = (
+            f"{densities} densities are too few to tell three regions apart; {_FEWEST_DENSITIES} are needed."
+        )
+        return _Found(densities, trajectories, (remark,))
+    fits = {shape: _fit_with_scatter(shape, curve) for shape in _SHAPES}
+    shape = min(
+        (shape for shape in _SHAPES if _is_sound(shape, fits[shape][0], curve)),
+        key=lambda shape: _criterion(shape, fits[shape][0], curve, densities),
+        default=None,
+    )
+    if shape is None:
+        return _Found(
+            densities, trajectories, ("The error does not fall with density, so no region is fitted.",)
+        )
+    parameters, scatter = fits[shape]
+    resampled = (_leave_one_out if trajectories > 1 else _drawn_again)(
+        shape, parameters, scatter, curve, generator
+    )
+    return _Found(
+        densities,
+        trajectories,
+        _remarks(shape, parameters),
+        _with_intervals(shape, parameters, resampled, curve, confidence),
+        width=_width(parameters) if shape.size > 2 else None,
+        scatter=scatter,
+        interval=BY_JACKKNIFE if trajectories > 1 else BY_BOOTSTRAP,
+        line=_line(shape, parameters, curve),
+    )
+
+
+def _fit_with_scatter(shape: _Shape, curve: _Curve) -> tuple[np.ndarray, float]:
+    """Parameters, and the scatter for which χ² equals the degrees of freedom."""
+    freedom = max(len(curve.x) - shape.size, 1)
+    parameters, scatter = _start(shape, curve), 1.0
+    for _ in range(3):
+        parameters = _fit(shape, curve, parameters, scatter)
+        residuals = curve.y - shape.predict(parameters, curve.x)
+        scatter = _scatter(residuals, curve.error, freedom)
+        if not curve.error.any():
+            break  # equal weights: the fit doesn't depend on the scatter
+    return parameters, scatter
+
+
+def _scatter(residuals: np.ndarray, error: np.ndarray, freedom: int) -> float:
+    def excess(variance: float) -> float:
+        return float(np.sum(residuals**2 / (error**2 + variance))) - freedom
+
+    largest = float(np.sum(residuals**2)) / freedom
+    # Below the rounding of logarithms of order ten no scatter is told from none.
+    smallest = 1e-24
+    if largest <= smallest or excess(smallest) <= 0:
+        return float(np.sqrt(smallest))
+    return float(np.sqrt(optimize.brentq(excess, smallest, largest * (1 + 1e-9))))
+
+
+def _start(shape: _Shape, curve: _Curve) -> np.ndarray:
+    """The best of a grid of boundaries; a and β follow from them by linear regression."""
+    grid = np.linspace(curve.x.min(), curve.x.max(), 16)[1:-1]
+    if shape.high and shape.low:
+        boundaries = [(lower, upper) for i, lower in enumerate(grid) for upper in grid[i + 1 :]]
+    else:
+        boundaries = [(boundary,) for boundary in grid] if shape.size > 2 else [()]
+    best, lowest = None, np.inf
+    for chosen in boundaries:
+        parameters = np.array([0.0, 0.0, *chosen, *([0.0] if chosen else [])])
+        c = shape.bent(parameters, curve.x)[0]
+        c_mean, y_mean = c.mean(), curve.y.mean()
+        spread = np.sum((c - c_mean) ** 2)
+        beta = -np.sum((c - c_mean) * (curve.y - y_mean)) / spread if spread > 0 else 0.0
+        parameters[:2] = y_mean + beta * c_mean, beta
+        squares = float(np.sum((curve.y - shape.predict(parameters, curve.x)) ** 2))
+        if squares < lowest:
+            best, lowest = parameters, squares
+    return best
+
+
+def _fit(shape: _Shape, curve: _Curve, start: np.ndarray, scatter: float) -> np.ndarray:
+    deviation = np.sqrt(curve.error**2 + scatter**2)
+    bent = shape.size > 2
+    expectation = np.zeros((1, shape.size))
+    expectation[0, -1] = 1.0
+
+    def residuals(parameters: np.ndarray) -> np.ndarray:
+        of_points = (shape.predict(parameters, curve.x) - curve.y) / deviation
+        return np.append(of_points, parameters[-1]) if bent else of_points
+
+    def jacobian(parameters: np.ndarray) -> np.ndarray:
+        of_points = shape.jacobian(parameters, curve.x) / deviation[:, None]
+        return np.concatenate([of_points, expectation]) if bent else of_points
+
+    with np.errstate(over="ignore", invalid="ignore"):
+        # With its full output it warns of nothing: what ran off is judged by `_is_sound` and by the spread.
+        return optimize.leastsq(residuals, start, Dfun=jacobian, maxfev=200, full_output=True)[0]
+
+
+def _is_sound(shape: _Shape, parameters: np.ndarray, curve: _Curve) -> bool:
+    """Whether the error falls, and each plateau of the fit is one of the points."""
+    if not np.isfinite(parameters).all() or parameters[1] <= 0:
+        return False
+    beta, boundaries = parameters[1], parameters[2:-1]
+    if shape.high and not _is_flat(curve, curve.x < boundaries[0], beta):
+        return False
+    if shape.low and not _is_flat(curve, curve.x > boundaries[-1], beta):
+        return False
+    return not (shape.high and shape.low) or boundaries[0] < boundaries[1]
+
+
+def _is_flat(curve: _Curve, beyond: np.ndarray, beta: float) -> bool:
+    """Whether enough densities lie beyond a boundary, and the error falls slowly there."""
+    x, y = curve.x[beyond], curve.y[beyond]
+    if len(np.unique(x)) < PLATEAU_DENSITIES:
+        return False
+    # One that rises, as overparametrised networks trained for too short do, is no power law either.
+    return -np.polyfit(x, y, 1)[0] < FLAT * beta
+
+
+def _criterion(shape: _Shape, parameters: np.ndarray, curve: _Curve, densities: int) -> float:
+    """Bayesian information criterion. Densities count, not networks: a bend of the curve is common to all."""
+    residuals = curve.y - shape.predict(parameters, curve.x)
+    # The curves have no structure below 1e-6 of their logarithm; exact data must not take the logarithm of zero.
+    return densities * float(np.log(np.mean(residuals**2) + 1e-12)) + shape.size * float(np.log(densities))
+
+
+def _independent_points(shape: _Shape, parameters: np.ndarray, curve: _Curve) -> float:
+    """How many independent points the curve is worth: n (1 − φ) / (1 + φ), φ between neighbouring levels."""
+    correlation = _correlation(curve.y - shape.predict(parameters, curve.x), curve)
+    return len(curve.x) * (1 - correlation) / (1 + correlation)
+
+
+def _correlation(residuals: np.ndarray, curve: _Curve) -> float:
+    """Correlation φ of neighbouring levels' residuals within trajectories, between 0 and 0.95.
+
+    A fit takes some of it away: the estimate of n points and p parameters is too low by about
+    (1 + p φ) / n, which is put back.
+    """
+    products, squares = 0.0, 0.0
+    for trajectory in np.unique(curve.trajectory):
+        own = residuals[curve.trajectory == trajectory]
+        products += float(np.sum(own[1:] * own[:-1]))
+        squares += float(np.sum(own**2)) * (len(own) - 1) / len(own)
+    if squares == 0:
+        return 0.0
+    raw, size = products / squares, _SHAPES[0].size
+    return float(np.clip((len(residuals) * raw + size) / (len(residuals) - size), 0.0, 0.95))
+
+
+def _leave_one_out(
+    shape: _Shape, parameters: np.ndarray, scatter: float, curve: _Curve, generator: np.random.Generator
+) -> np.ndarray:
+    return np.array(
+        [
+            _fit(shape, curve.part(curve.trajectory != left_out), parameters, scatter)
+            for left_out in np.unique(curve.trajectory)
+        ]
+    )
+
+
+def _drawn_again(
+    shape: _Shape, parameters: np.ndarray, scatter: float, curve: _Curve, generator: np.random.Generator
+) -> np.ndarray:
+    """Fits of curves drawn about the fit, their scatter correlated from level to level (AR(1))."""
+    fitted = shape.predict(parameters, curve.x)
+    correlation = _correlation(curve.y - fitted, curve)
+    noise = generator.standard_normal((_RESAMPLES, len(curve.x)))
+    for level in range(1, len(curve.x)):
+        noise[:, level] = correlation * noise[:, level - 1] + np.sqrt(1 - correlation**2) * noise[:, level]
+    measured = curve.error * generator.standard_normal((_RESAMPLES, len(curve.x)))
+    # A smooth fit follows part of a correlated noise, so its residuals are too small by this.
+    deviation = scatter * np.sqrt(_left_by_fit(shape, parameters, curve, correlation))
+    drawn = fitted + deviation * noise + measured
+    return np.array([_fit(shape, curve.with_values(y), parameters, scatter) for y in drawn])
+
+
+def _left_by_fit(shape: _Shape, parameters: np.ndarray, curve: _Curve, correlation: float) -> float:
+    """Variance of an AR(1) noise over what χ² per degree of freedom says after the fit, linearised."""
+    size = len(curve.x)
+    covariance = correlation ** np.abs(np.subtract.outer(np.arange(size), np.arange(size)))
+    basis = np.linalg.qr(shape.jacobian(parameters, curve.x))[0]
+    left = size - float(np.sum(basis * (covariance @ basis)))
+    return (size - shape.size) / max(left, 1.0)
+
+
+def _with_intervals(
+    shape: _Shape,
+    parameters: np.ndarray,
+    resampled: np.ndarray,
+    curve: _Curve,
+    confidence: float,
+) -> dict[str, tuple[float, float | None, float | None]]:
+    estimates, trajectories = shape.values(parameters), len(np.unique(curve.trajectory))
+    spread = pl.DataFrame([shape.values(row) for row in resampled])
+    if _is_jump(shape, parameters):
+        del estimates[EXPONENT]
+    found = {}
+    for name, estimate in estimates.items():
+        others = spread[name].to_numpy()
+        if trajectories > 1:
+            # Jackknife: (G − 1)/G Σ (θ₍ᵢ₎ − mean)²
+            error = np.sqrt((trajectories - 1) * np.var(others))
+            half_width = stats.t.ppf((1 + confidence) / 2, trajectories - 1) * error
+        else:
+            # Robust against the few resamples whose fit runs off.
+            error = 1.4826 * np.median(np.abs(others - estimate))
+            freedom = max(_independent_points(shape, parameters, curve) - shape.size, 2.0)
+            half_width = stats.t.ppf((1 + confidence) / 2, freedom) * error
+        ends = (estimate, estimate - half_width, estimate + half_width)
+        found[name] = tuple(float(np.exp(np.clip(end, -700, 700))) for end in ends)
+    return found
+
+
+def _is_jump(shape: _Shape, parameters: np.ndarray) -> bool:
+    """Whether the two bends are one: then w alone says how fast the error falls, and β is undetermined."""
+    return shape.high and shape.low and parameters[3] - parameters[2] < 2 * _width(parameters)
+
+
+def _remarks(shape: _Shape, parameters: np.ndarray) -> list[str]:
+    if _is_jump(shape, parameters):
+        middle = np.exp((parameters[2] + parameters[3]) / 2)
+        return [f"The error jumps at {middle:.3g}: the plateaus bend into each other and leave no power law."]
+    if not shape.high and not shape.low:
+        return ["No plateau: the error follows one power law over all densities."]
+    missing = [
+        f"No {plateau}: the power law goes on to the {end} densities."
+        for kept, plateau, end in ((shape.high, HIGH, "lowest"), (shape.low, LOW, "highest"))
+        if not kept
+    ]
+    return missing
+
+
+def _line(shape: _Shape, parameters: np.ndarray, curve: _Curve) -> list[tuple[float, float]]:
+    x = np.linspace(curve.x.min(), curve.x.max(), _DRAWN)
+    return list(zip(np.exp(x).tolist(), np.exp(shape.predict(parameters, x)).tolist(), strict=True))
