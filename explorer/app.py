@@ -15,7 +15,7 @@ sys.path.insert(0, str(CHECKOUT))
 import streamlit as st
 
 from explorer import loading
-from explorer.views import address
+from explorer.views import address, figures
 
 PAGES = [
     st.Page("views/overview.py", title="Overview", icon=":material/monitoring:", default=True),
@@ -26,6 +26,8 @@ PAGES = [
         icon=":material/confirmation_number:",
     ),
     st.Page("views/finite_size.py", title="Finite size", url_path="finite_size", icon=":material/grid_on:"),
+    st.Page("views/phase_diagram.py", title="Phase diagram", url_path="phase_diagram", icon=":material/map:"),
+    st.Page("views/hysteresis.py", title="Hysteresis", url_path="hysteresis", icon=":material/sync_alt:"),
     st.Page(
         "views/mask_transfer.py",
         title="Mask transfer",
@@ -50,6 +52,7 @@ def choose_study() -> None:
     names = loading.names_of(studies)
     with st.sidebar:
         chosen = address.choose("Study", "study", list(names), next(iter(names)))
+        figures.choose_print()
         st.button("Read again", help="New results of a running sweep also come in with every selection.")
     loading.select(names[chosen])
     for problem in loading.selected().problems:

@@ -8,7 +8,15 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from explorer.analysis import BY_MEASUREMENT, BY_TRAJECTORIES, NO_INTERVAL, ROUNDING, Quantity
+from explorer.analysis import (
+    BY_MEASUREMENT,
+    BY_REPLICATES,
+    BY_STEP,
+    BY_TRAJECTORIES,
+    NO_INTERVAL,
+    ROUNDING,
+    Quantity,
+)
 
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 # How a caption says what a chart does with intervals of many decades.
@@ -157,3 +165,63 @@ def transfer_headline(table: pl.DataFrame) -> str:
         if len(ratios)
     ]
     return f"Median over fields: {', '.join(clauses)}" if clauses else "Nothing to compare yet"
+
+
+def branch_headline(differences: pl.DataFrame, name: str) -> str:
+    """Where the two branches differ most, in a sentence.
+
+    Args:
+        differences: from `branch_differences`, at least one row.
+        name: of the quantity.
+    """
+    most = differences.sort(pl.col("difference").abs()).row(-1, named=True)
+    more = "higher" if most["difference"] > 0 else "lower"
+    return (
+        f"{name}: back up it is {more} by up to {abs(most['difference']):.2g}, "
+        f"at {most['parameters_per_spin']:.3g} weights per spin"
+    )
+
+
+def transition_headline(transitions: pl.DataFrame) -> str:
+    """Which sides (or fields) have a transition and where, in a sentence; else what is seen instead.
+
+    Args:
+        transitions: from `detect_transitions`.
+    """
+    several_fields = transitions["field"].n_unique() > 1
+    found = transitions.filter(pl.col("verdict") == "transition")
+    if found.is_empty():
+        verdicts = transitions["verdict"].unique().sort().to_list()
+        return f"No level step is shown to be a transition ({_listed(verdicts)})"
+    where = [
+        f"{_density_interval(row)} ({'h' if several_fields else 'L'}\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}"
+        f"{row['field' if several_fields else 'side']:g})"
+        for row in found.iter_rows(named=True)
+    ]
+    return f"Transition at {_listed(where)} weights per spin"
+
+
+def _density_interval(row: dict) -> str:
+    return f"{row['parameters_per_spin']:.3g} [{row['low']:.3g}, {row['high']:.3g}]"
+
+
+def transition_caption(transitions: pl.DataFrame, criterion: str, confidence: float) -> str:
+    """How places, intervals and verdicts of transitions are made, with n.
+
+    Args:
+        criterion: its symbol.
+    """
+    place = (
+        f"Place: the largest step of {criterion} between neighbouring levels, by a parabola through its neighbours, "
+        f"geometric mean over {how_many(transitions['trajectories'])} trajectories."
+    )
+    sentences = [place]
+    methods = set(transitions["interval"].drop_nulls())
+    if BY_REPLICATES in methods:
+        sentences.append(f"Intervals: {confidence:.0%}, {BY_REPLICATES}.")
+    if BY_STEP in methods:
+        sentences.append("Of one trajectory: the level step itself.")
+    sentences.append(
+        "Filled marks: transitions that the lowest-energy envelope shares. Reasons of each verdict are in the table."
+    )
+    return " ".join(sentences)

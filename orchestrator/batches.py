@@ -60,7 +60,9 @@ def batches_of(
         groups.clear()
         for run_id, job in plan.jobs.items():
             if job.kind == kind and run_id not in batch_of:
-                groups[batch_of.get(job.parent_run_id), _shapes(job)].append(run_id)
+                # Tickets of other branches become ready at other times.
+                branch = getattr(job, "turned_at", None)
+                groups[batch_of.get(job.parent_run_id), branch, _shapes(job)].append(run_id)
         for run_ids in groups.values():
             members = _members(plan, run_ids[0], size, memory_bytes, share)
             batches += [tuple(run_ids[first : first + members]) for first in range(0, len(run_ids), members)]

@@ -263,6 +263,8 @@ class Loop:
         if isinstance(job, DenseRun):
             return task
         before = self._weights.of(*prerequisite(unit, job))
+        if isinstance(job, TicketRun) and job.turned_at is not None:
+            return replace(task, masked=self._weights.of(job.parent_run_id, unit.level), previous=before)
         if isinstance(job, TicketRun):
             return replace(task, masked=before)
         rewind = before if unit.level == 1 else self._weights.of(job.parent_run_id, 0)

@@ -55,7 +55,9 @@ def prerequisite(unit: Unit, job: Job, parent_run_id: str | None = None) -> Unit
     if isinstance(job, DenseRun):
         return None
     if isinstance(job, TicketRun):
-        return Unit(parent_run_id or job.parent_run_id, unit.level)
+        if (sparser := job.sparser) is not None:
+            return Unit(sparser.run_id, sparser.level)
+        return Unit(parent_run_id or job.parent_run_id, job.turned_at or unit.level)
     if unit.level > 1:
         return Unit(unit.run_id, unit.level - 1)
     return Unit(parent_run_id or job.parent_run_id, 0)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import polars as pl
 
-from nqs.config import ReferenceJob, TrajectoryRun
+from nqs.config import ReferenceJob, TicketRun, TrajectoryRun
 from orchestrator.batches import Batch, started_batches
 from orchestrator.costs import CostModel
 from orchestrator.plan import Job, Plan
@@ -160,6 +160,7 @@ class Standing:
         return replace(self, chosen=chosen, batches=_within(self.batches, begun))
 
     def _parents(self, run_id: str) -> Iterator[str]:
+        yield from _sparser_tickets(self.chosen.jobs[run_id])
         while (parent := getattr(self.chosen.jobs[run_id], "parent_run_id", None)) is not None:
             yield (run_id := parent)
 
@@ -167,6 +168,12 @@ class Standing:
         """A parent that is not to go on: the number of its levels is not part of what it is."""
         done = [unit.level for unit in units_of(run_id, job) if self.schedule.state(unit) == "done"]
         return job.model_copy(update={"levels": done[-1]}) if isinstance(job, TrajectoryRun) else job
+
+
+def _sparser_tickets(job: Job | None) -> Iterator[str]:
+    """The tickets that a regrown one goes on from, back to where its branch turned."""
+    while isinstance(job, TicketRun) and (job := job.sparser) is not None:
+        yield job.run_id
 
 
 def _within(batches: Sequence[Batch], run_ids: Container[str]) -> list[Batch]:
@@ -194,6 +201,7 @@ def _chosen_ids(only: Selection, plan: Plan, study: Study) -> set[str]:
             f"--only {only.text!r} chooses none of the {len(fields)} runs of {plan.sweep}, profile {plan.profile}"
         )
     hamiltonian = ("hamiltonian", "hamiltonian_parameters")
+    chosen |= {before for run_id in chosen for before in _sparser_tickets(plan.jobs.get(run_id))}
     trained = set(runs.filter(pl.col("run_id").is_in(list(chosen))).select(hamiltonian).iter_rows())
     return chosen | {
         run_id

@@ -149,6 +149,11 @@ def _why(standing: Standing, job: Job | None, parents: list[dict], children: lis
                 f", with {len(children)} ticket{'s' * (len(children) != 1)} at its levels" if children else ""
             )
             return f"{asked}: prunes dense run {parents[0]['run_id']} in {job.levels} levels{tickets}"
+        case TicketRun(variant="regrown"):
+            return (
+                f"{asked}: continues the branch that turned at level {job.turned_at} of {parents[0]['run_id']} "
+                f"under the mask of level {job.level}"
+            )
         case TicketRun():
             what = "density" if job.variant == "init_rand" else "mask"
             return (

@@ -14,7 +14,7 @@ from nqs.config import DenseRun, Network, Run, TicketRun, TrajectoryRun
 from nqs.identity import canonical_json
 
 # Raised when a column is added or changes its meaning; readers accept older versions.
-TABLES_VERSION = 4
+TABLES_VERSION = 5
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ RUN_FIELDS = (
         _TEXT,
         "pruning method of the trajectory (a ticket's: of its parent): imp_wr, imp_ct, irp_wr or module:function",
     ),
-    Column("variant", _TEXT, "tickets: init_imp, rand_imp or init_rand"),
+    Column("variant", _TEXT, "tickets: init_imp, rand_imp, init_rand or regrown"),
     Column("level", _INT, "tickets: the level whose mask or density is trained; null otherwise"),
     Column("replicate", _INT, "dense: own weights and chains; trajectory: its dense run's; ticket: own"),
     Column("hamiltonian", _TEXT, "tfim, toric_code or pauli"),
@@ -87,6 +87,7 @@ RUN_FIELDS = (
     Column("ticket_steps", _INT, "steps of the ticket; null otherwise"),
     Column("mask_hamiltonian_parameters", _TEXT, "tickets: of the Hamiltonian at which the mask was found"),
     Column("mask_field", _NUMBER, "tickets: field at which the mask was found, units of J"),
+    Column("turned_at", _INT, "regrown tickets: the level at which their branch turned back; null otherwise"),
     Column("samples", _INT, "Markov chains, one sample each a step"),
     Column("learning_rate", _NUMBER, "SR learning rate"),
     Column("diagonal_shift", _NUMBER, "SR diagonal shift"),
@@ -351,6 +352,7 @@ def run_fields(run: Run, sweep: str) -> dict:
         "ticket_steps": ticket.steps if ticket else None,
         "mask_hamiltonian_parameters": found_at.parameters_json if found_at else None,
         "mask_field": found_at.field if found_at else None,
+        "turned_at": ticket.turned_at if ticket else None,
         "samples": training.samples,
         "learning_rate": training.learning_rate,
         "diagonal_shift": training.diagonal_shift,

@@ -13,6 +13,14 @@ notebook asks as the pages do:
 
 from explorer.analysis.curves import curve_points, network_points
 from explorer.analysis.intervals import BY_MEASUREMENT, BY_TRAJECTORIES, NO_INTERVAL
+from explorer.analysis.phase_diagram import (
+    DECADES,
+    contour_levels,
+    contour_lines,
+    grid_cells,
+    interpolated,
+    phase_points,
+)
 from explorer.analysis.progress import UNFINISHED, remaining_work, status_counts, troubled_runs
 from explorer.analysis.quantities import (
     QUANTITIES,
@@ -29,30 +37,64 @@ from explorer.analysis.quantities import (
 )
 from explorer.analysis.sizes import agreement_windows, size_agreement
 from explorer.analysis.tickets import TICKET_PAIRS, mask_transfer, ratio_summary, ticket_ratios
+from explorer.analysis.transitions import (
+    BY_REPLICATES,
+    BY_STEP,
+    CRITERIA,
+    NO_JUMP,
+    ORDER_PARAMETERS,
+    REGROWN,
+    VERDICTS,
+    Criterion,
+    branch_differences,
+    detect_transitions,
+    level_steps,
+    lowest_energy_envelope,
+    step_points,
+)
 
 __all__ = [
     "BY_MEASUREMENT",
+    "BY_REPLICATES",
+    "BY_STEP",
     "BY_TRAJECTORIES",
+    "CRITERIA",
+    "DECADES",
     "NO_INTERVAL",
+    "NO_JUMP",
+    "ORDER_PARAMETERS",
     "QUANTITIES",
+    "REGROWN",
     "ROUNDING",
     "SETTINGS",
     "TICKET_PAIRS",
     "TRAJECTORY",
     "UNFINISHED",
     "VARIANTS",
+    "VERDICTS",
+    "Criterion",
     "Quantity",
     "agreement_windows",
     "below_reference",
+    "branch_differences",
+    "contour_levels",
+    "contour_lines",
     "curve_points",
+    "detect_transitions",
+    "grid_cells",
+    "interpolated",
+    "level_steps",
+    "lowest_energy_envelope",
     "mask_transfer",
     "network_points",
     "own_masks",
+    "phase_points",
     "ratio_summary",
     "remaining_work",
     "sides_without_reference",
     "size_agreement",
     "status_counts",
+    "step_points",
     "ticket_ratios",
     "troubled_runs",
     "what_varied",

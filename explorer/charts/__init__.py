@@ -4,29 +4,50 @@ from explorer.charts.axes import INTERVAL_ROOM, tick_labels
 from explorer.charts.curves import HORIZONTAL, agreement, curves, ratios
 from explorer.charts.look import SERIES_COLOURS, SERIES_LABELS, SERIES_SHAPES, side_colour, side_shape
 from explorer.charts.mask_transfer import RANDOM_MASK, mask_transfer
-from explorer.charts.printing import png, printed, svg
+from explorer.charts.phase_diagram import VERTICAL, phase_diagram
+from explorer.charts.printing import PRINTS, Print, pdf, png, printed, specification, svg
 from explorer.charts.progress import KINDS, STATUS_COLOURS, run_states
 from explorer.charts.training import training_curve
+from explorer.charts.transitions import (
+    VERDICT_SHAPES,
+    branch_differences,
+    energy_drift,
+    envelope,
+    level_steps,
+    transition_places,
+)
 
 __all__ = [
     "HORIZONTAL",
     "INTERVAL_ROOM",
     "KINDS",
+    "PRINTS",
     "RANDOM_MASK",
     "SERIES_COLOURS",
     "SERIES_LABELS",
     "SERIES_SHAPES",
     "STATUS_COLOURS",
+    "VERDICT_SHAPES",
+    "VERTICAL",
+    "Print",
     "agreement",
+    "branch_differences",
     "curves",
+    "energy_drift",
+    "envelope",
+    "level_steps",
     "mask_transfer",
+    "pdf",
+    "phase_diagram",
     "png",
     "printed",
     "ratios",
     "run_states",
     "side_colour",
     "side_shape",
+    "specification",
     "svg",
     "tick_labels",
     "training_curve",
+    "transition_places",
 ]

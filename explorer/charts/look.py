@@ -18,6 +18,7 @@ SERIES_LABELS = {
     "init_imp": "T(init, imp)",
     "rand_imp": "T(rand, imp)",
     "init_rand": "T(init, rand)",
+    "regrown": "regrown, back up",
 }
 
 SERIES_COLOURS = {
@@ -25,6 +26,7 @@ SERIES_COLOURS = {
     "init_imp": "#0072B2",
     "rand_imp": "#E69F00",
     "init_rand": "#CC79A7",
+    "regrown": "#D55E00",
 }
 
 SERIES_SHAPES = {
@@ -32,6 +34,7 @@ SERIES_SHAPES = {
     "init_imp": "square",
     "rand_imp": "diamond",
     "init_rand": "triangle-up",
+    "regrown": "cross",
 }
 
 SIDE_COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#000000")

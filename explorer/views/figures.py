@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
-import io
-
 import altair as alt
 import polars as pl
 import streamlit as st
 
-from explorer import charts
+from explorer import charts, loading
+from explorer.bundle import bundle, parquet, program
+from explorer.views import address, setting
+
+_MIMES = {
+    "csv": "text/csv",
+    "parquet": "application/vnd.apache.parquet",
+    "pdf": "application/pdf",
+    "png": "image/png",
+    "svg": "image/svg+xml",
+    "zip": "application/zip",
+}
+_PRINT, _FIRST_PRINT = "print", next(iter(charts.PRINTS))
+_LABELS = {"parquet": "Parquet", "zip": "all of it, with the code"}
+
+
+def choose_print() -> None:
+    """Ask for what size all pages' figures are downloaded at."""
+    address.choose(
+        "Figures are downloaded for a",
+        _PRINT,
+        list(charts.PRINTS),
+        _FIRST_PRINT,
+        names=lambda key: charts.PRINTS[key].name,
+    )
 
 
 def show_figure(
@@ -22,27 +44,35 @@ def show_figure(
         chart: from `explorer.charts`.
         caption: what points and intervals are, with n and method.
         table: the numbers drawn.
-        code: Python lines that make `table` and `chart` from the page's `states`, for a notebook.
+        code: Python lines that make `table` and `chart` from the states that the page's setting chose.
     """
     st.subheader(headline, anchor=False)
     st.altair_chart(chart, theme=None, width="stretch", key=f"chart {name}")
     st.caption(caption)
     with st.expander("Table and downloads"):
         show_table(name, table)
-        printed = charts.printed(chart, headline, caption)
+        size = charts.PRINTS[st.session_state.get(_PRINT, _FIRST_PRINT)]
+        again = program(name, loading.selected().path, [*setting.lines(), code]) if code else None
+
+        def drawing() -> str:
+            return charts.printed(chart, size, headline, caption)
+
         with st.container(horizontal=True):
-            _download(f"{name}.png", "image/png", lambda: charts.png(printed))
-            _download(f"{name}.svg", "image/svg+xml", lambda: charts.svg(printed).encode())
-        if code:
-            st.code(code, language="python")
+            _download(f"{name}.pdf", lambda: charts.pdf(drawing()))
+            _download(f"{name}.svg", lambda: drawing().encode())
+            _download(f"{name}.png", lambda: charts.png(drawing()))
+            _download(f"{name}.zip", lambda: bundle(chart, size, headline, caption, table, again))
+        if again is not None:
+            st.caption("The same numbers in a notebook:")
+            st.code("\n".join([*setting.lines(), code]), language="python")
 
 
 def show_table(name: str, table: pl.DataFrame) -> None:
     """A table with its downloads as CSV and Parquet."""
     st.dataframe(table, hide_index=True, key=f"table {name}", column_config=_with_enough_digits(table))
     with st.container(horizontal=True):
-        _download(f"{name}.csv", "text/csv", lambda: table.write_csv().encode())
-        _download(f"{name}.parquet", "application/vnd.apache.parquet", lambda: _parquet(table))
+        _download(f"{name}.csv", lambda: table.write_csv().encode())
+        _download(f"{name}.parquet", lambda: parquet(table))
 
 
 def _with_enough_digits(table: pl.DataFrame) -> dict:
@@ -58,14 +88,14 @@ def _with_enough_digits(table: pl.DataFrame) -> dict:
     return shown
 
 
-def _parquet(table: pl.DataFrame) -> bytes:
-    file = io.BytesIO()
-    table.write_parquet(file)
-    return file.getvalue()
-
-
-def _download(file_name: str, mime: str, data) -> None:
+def _download(file_name: str, data) -> None:
     """A button whose file is made when it is pressed, and which leaves the page as it is."""
     ending = file_name.rpartition(".")[2]
-    label = {"csv": "CSV", "parquet": "Parquet", "png": "PNG", "svg": "SVG"}[ending]
-    st.download_button(label, data, file_name, mime, key=f"download {file_name}", on_click="ignore")
+    st.download_button(
+        _LABELS.get(ending, ending.upper()),
+        data,
+        file_name,
+        _MIMES[ending],
+        key=f"download {file_name}",
+        on_click="ignore",
+    )

@@ -44,6 +44,7 @@ window = (low, high)
 
 states = states.filter(pl.col("side") == side)
 setting.warn_of_mixed_settings(states)
+own = f"states = analysis.own_masks(states).filter(pl.col('side') == {side})"
 quantity = analysis.QUANTITIES["relative_error"]
 points = analysis.curve_points(states, quantity, confidence=confidence)
 ratios = analysis.ticket_ratios(states, confidence)
@@ -59,7 +60,8 @@ figures.show_figure(
     charts.curves(points, analysis.network_points(states, quantity), quantity, "series", horizontal),
     f"{captions.point_caption(points, quantity, confidence)} {WHAT_VARIED}",
     points,
-    code=f"""quantity = analysis.QUANTITIES["relative_error"]
+    code=f"""{own}
+quantity = analysis.QUANTITIES["relative_error"]
 table = analysis.curve_points(states, quantity, confidence={confidence})
 networks = analysis.network_points(states, quantity)
 chart = charts.curves(table, networks, quantity, "series", {horizontal!r})""",
@@ -76,6 +78,7 @@ figures.show_figure(
     f"n = {ratios['trajectories'].max()} trajectories. Intervals: {confidence:.0%}, Student's t over "
     f"trajectories of the logarithm, or the measurement error where there is one trajectory; {captions.CUT}.",
     ratios,
+    code=f"{own}\ntable = analysis.ticket_ratios(states, {confidence})\nchart = charts.ratios(table)",
 )
 st.markdown(f"**{window[0]:g} to {window[1]:g} weights per spin in one number**")
 if summary.is_empty():

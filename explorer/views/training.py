@@ -35,4 +35,7 @@ figures.show_figure(
     "Each mark: the sampled energy before one training step, with one standard error; of the first 100 "
     "steps of a level all, then every tenth. Dashed: the reference energy.",
     steps,
+    code=f"""table = study.steps.filter(pl.col("run_id") == "{run_id}").sort("level", "step")
+run = states.filter(pl.col("run_id") == "{run_id}").row(0, named=True)
+chart = charts.training_curve(table, run["sites"], run["reference_energy"])""",
 )

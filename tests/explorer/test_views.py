@@ -38,7 +38,7 @@ def test_a_page_draws_its_charts_of_a_finished_study_each_with_its_table(app, fi
     labels = [button.label for button in test.get("download_button")]
     for ending in ("CSV", "Parquet"):
         assert labels.count(ending) >= CHARTS[page]
-    for ending in ("PNG", "SVG"):
+    for ending in ("PDF", "SVG", "PNG", "all of it, with the code"):
         assert labels.count(ending) == CHARTS[page]
 
 
@@ -126,6 +126,7 @@ def test_a_link_reopens_the_view_it_was_copied_from(app, finished):
     link = {key: value for key, value in first.query_params.items() if key != "status"}
     assert link == {
         "study": first.query_params["study"],
+        "print": "single",
         "side": "3",
         "x": "parameters_per_spin",
         "confidence": "0.95",

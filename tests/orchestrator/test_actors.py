@@ -21,6 +21,7 @@ from orchestrator.actors import (
     cpu_slots,
     slot_environment,
 )
+from orchestrator.plan import Regrowth
 from orchestrator.store import read_study
 from tests.orchestrator.fake_engine import FakeEngine
 from tests.orchestrator.studies import REPOSITORY, assert_same_tables, run_study, small_plan
@@ -134,7 +135,9 @@ def test_gpu_slots_see_one_gpu_each():
 
 
 def test_ray_gives_the_tables_of_one_process_though_two_actors_die_on_the_way(tmp_path, monkeypatch):
-    run_study(tmp_path / "inline", small_plan())
+    # With a branch back up, whose tickets wait for each other.
+    plan = small_plan(regrowth=Regrowth(turns=[8.3]))
+    run_study(tmp_path / "inline", plan)
     grave = tmp_path / "grave"
     grave.mkdir()
     for name in ("first", "second"):
@@ -142,7 +145,7 @@ def test_ray_gives_the_tables_of_one_process_though_two_actors_die_on_the_way(tm
     # The packages must be found from anywhere.
     monkeypatch.chdir(tmp_path)
     with ray_executor(gpus=0, engine=FakeEngine(dies_while=grave).engine()) as executor:
-        run_study(tmp_path / "ray", small_plan(), executor=executor)
+        run_study(tmp_path / "ray", plan, executor=executor)
     study = read_study(tmp_path / "ray")
     # Either both slots lost one, or one slot lost two at once: two files, two deaths.
     assert 1 <= study.attempts.height <= 2

@@ -227,7 +227,16 @@ def as_version_1(path) -> None:
     """Make a directory what version 1 wrote: fewer columns, a sweep.json without later fields."""
     for table, later in (
         (STATES, ["correlation_z", "wilson_loops", "v_score"]),
-        (RUNS, ["mask_field", "mask_hamiltonian_parameters", "network_parameters", "hamiltonian_name"]),
+        (
+            RUNS,
+            [
+                "turned_at",
+                "mask_field",
+                "mask_hamiltonian_parameters",
+                "network_parameters",
+                "hamiltonian_name",
+            ],
+        ),
     ):
         for file in (path / "tables" / table.name).iterdir():
             pl.read_parquet(file).drop(later).write_parquet(file)
