@@ -25,6 +25,12 @@ PAGES = [
         url_path="lottery_tickets",
         icon=":material/confirmation_number:",
     ),
+    st.Page(
+        "views/scaling_regions.py",
+        title="Scaling regions",
+        url_path="scaling_regions",
+        icon=":material/stacked_line_chart:",
+    ),
     st.Page("views/finite_size.py", title="Finite size", url_path="finite_size", icon=":material/grid_on:"),
     st.Page("views/phase_diagram.py", title="Phase diagram", url_path="phase_diagram", icon=":material/map:"),
     st.Page("views/hysteresis.py", title="Hysteresis", url_path="hysteresis", icon=":material/sync_alt:"),

@@ -14,11 +14,14 @@ from explorer.analysis import (
     BY_STEP,
     BY_TRAJECTORIES,
     NO_INTERVAL,
+    REGION_VALUES,
     ROUNDING,
     Quantity,
+    Regions,
 )
+from explorer.analysis.regions import EXPONENT, HIGH, LOW
+from explorer.numbers import SUPERSCRIPTS, interval
 
-SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 # How a caption says what a chart does with intervals of many decades.
 CUT = "cut where they reach a decade beyond all marks"
 
@@ -148,6 +151,47 @@ def agreement_headline(agreement: pl.DataFrame) -> str:
 
 def _listed(parts: list[str]) -> str:
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def region_headline(found: Regions, quantity: Quantity) -> str:
+    """With what power the curves fall between their plateaus, and how many have which.
+
+    Args:
+        found: from `analysis.fit_regions`.
+        quantity: what was fitted.
+    """
+    name, values, curves = quantity.name.capitalize(), found.values, len(found.curves)
+    exponents = values.filter(pl.col("value") == EXPONENT)["estimate"]
+    if exponents.is_empty():
+        return f"{name}: no curve has a power law"
+    low, high = f"{exponents.min():.1f}", f"{exponents.max():.1f}"
+    power = low if low == high else f"{low} to {high}"
+    plateaus = [
+        f"{(values['value'] == plateau).sum()} of {curves} reach a {plateau}" for plateau in (LOW, HIGH)
+    ]
+    return f"{name} falls with the power {power} of the weights; {' and '.join(plateaus)}"
+
+
+def region_table(found: Regions, by: str) -> pl.DataFrame:
+    """A row a curve: each fitted number with its interval as text, n, and what could not be fitted.
+
+    Args:
+        found: from `analysis.fit_regions`.
+        by: the column that tells its curves apart.
+    """
+    texts = {
+        (row[by], row["value"]): interval(row["estimate"], row["low"], row["high"])
+        for row in found.values.iter_rows(named=True)
+    }
+    return found.curves.select(
+        by,
+        *(
+            pl.Series(value, [texts.get((curve, value)) for curve in found.curves[by]], pl.String)
+            for value in REGION_VALUES
+        ),
+        pl.col("width").round(2).alias("width of the bends (ln n)"),
+        *("densities", "trajectories", "networks", "interval", "remark"),
+    )
 
 
 def transfer_headline(table: pl.DataFrame) -> str:

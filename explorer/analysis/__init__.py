@@ -35,6 +35,7 @@ from explorer.analysis.quantities import (
     what_varied,
     with_quantities,
 )
+from explorer.analysis.regions import BOUNDARIES, REGION_VALUES, Regions, fit_regions
 from explorer.analysis.sizes import agreement_windows, size_agreement
 from explorer.analysis.tickets import TICKET_PAIRS, mask_transfer, ratio_summary, ticket_ratios
 from explorer.analysis.transitions import (
@@ -54,6 +55,7 @@ from explorer.analysis.transitions import (
 )
 
 __all__ = [
+    "BOUNDARIES",
     "BY_MEASUREMENT",
     "BY_REPLICATES",
     "BY_STEP",
@@ -64,6 +66,7 @@ __all__ = [
     "NO_JUMP",
     "ORDER_PARAMETERS",
     "QUANTITIES",
+    "REGION_VALUES",
     "REGROWN",
     "ROUNDING",
     "SETTINGS",
@@ -74,6 +77,7 @@ __all__ = [
     "VERDICTS",
     "Criterion",
     "Quantity",
+    "Regions",
     "agreement_windows",
     "below_reference",
     "branch_differences",
@@ -81,6 +85,7 @@ __all__ = [
     "contour_lines",
     "curve_points",
     "detect_transitions",
+    "fit_regions",
     "grid_cells",
     "interpolated",
     "level_steps",

@@ -24,6 +24,7 @@ from explorer.analysis.quantities import Quantity
 
 LOW, HIGH = "low-error plateau", "high-error plateau"
 LOWER, UPPER, EXPONENT = "lower boundary", "upper boundary", "exponent"
+BOUNDARIES = (LOWER, UPPER)
 REGION_VALUES = (LOW, HIGH, UPPER, LOWER, EXPONENT)
 BY_JACKKNIFE = "jackknife over trajectories, t"
 BY_BOOTSTRAP = "parametric bootstrap along one trajectory"
@@ -36,10 +37,11 @@ FLAT = 0.5
 _FEWEST_DENSITIES = 8
 # The fit keeps w between these, ln w = middle + half range · tanh(q): smaller than the step between densities it
 # can't be seen, and larger it would make one bend of all three regions. Where a curve doesn't say what w is, the
-# expectation q = 0 ± 2 does, as one measurement among all; ± 1 pulled
-# the bends of a sum of powers enough to cost three parts in a hundred of the coverage.
-_WIDTHS = (0.03, 0.5)
+# expectation q = 0 ± 2 does, as one measurement among all.
+_WIDTHS = (0.03, 1.0)
 _EXPECTED_SPREAD = 2.0
+# Sharp and round bends can be two minima of the same curve: both are tried.
+_STARTS = (-1.0, 0.5)
 _LOG_WIDTH = np.log(_WIDTHS[0] * _WIDTHS[1]) / 2
 _LOG_RANGE = np.log(_WIDTHS[1] / _WIDTHS[0]) / 2
 _RESAMPLES = 200
@@ -226,25 +228,21 @@ def _fit_curve(curve: _Curve, confidence: float, generator: np.random.Generator)
             f"{densities} densities are too few to tell three regions apart; {_FEWEST_DENSITIES} are needed."
         )
         return _Found(densities, trajectories, (remark,))
-    fits = {shape: _fit_with_scatter(shape, curve) for shape in _SHAPES}
-    shape = min(
-        (shape for shape in _SHAPES if _is_sound(shape, fits[shape][0], curve)),
-        key=lambda shape: _criterion(shape, fits[shape][0], curve, densities),
-        default=None,
-    )
-    if shape is None:
+    chosen = _best_fit(curve, densities)
+    if chosen is None:
         return _Found(
             densities, trajectories, ("The error does not fall with density, so no region is fitted.",)
         )
-    parameters, scatter = fits[shape]
-    resampled = (_leave_one_out if trajectories > 1 else _drawn_again)(
-        shape, parameters, scatter, curve, generator
-    )
+    shape, parameters, scatter = chosen
+    resample = _leave_one_out if trajectories > 1 else _drawn_again
+    resampled = resample(shape, parameters, scatter, curve, generator)
+    values = _with_intervals(shape, parameters, resampled, curve, confidence)
+    values, unclear = _told_apart(values, curve)
     return _Found(
         densities,
         trajectories,
-        _remarks(shape, parameters),
-        _with_intervals(shape, parameters, resampled, curve, confidence),
+        (*_remarks(shape, parameters), *unclear),
+        values,
         width=_width(parameters) if shape.size > 2 else None,
         scatter=scatter,
         interval=BY_JACKKNIFE if trajectories > 1 else BY_BOOTSTRAP,
@@ -252,10 +250,30 @@ def _fit_curve(curve: _Curve, confidence: float, generator: np.random.Generator)
     )
 
 
-def _fit_with_scatter(shape: _Shape, curve: _Curve) -> tuple[np.ndarray, float]:
+def _best_fit(curve: _Curve, densities: int) -> tuple[_Shape, np.ndarray, float] | None:
+    """Shape, parameters and scatter of the sound fit with the lowest criterion; None where none is sound."""
+    fits = [(shape, *_fit_with_scatter(shape, curve, q)) for shape in _SHAPES for q in _STARTS]
+    sound = [fit for fit in fits if _is_sound(*fit[:2], curve)]
+    return min(sound, key=lambda fit: _criterion(*fit[:2], curve, densities), default=None)
+
+
+def _told_apart(
+    values: dict[str, tuple[float, float, float]], curve: _Curve
+) -> tuple[dict[str, tuple[float, float, float]], list[str]]:
+    """The values without boundaries, and their plateaus, whose interval holds all densities; sentences of these."""
+    first, last = np.exp(curve.x.min()), np.exp(curve.x.max())
+    unclear = []
+    for boundary, plateau in ((LOWER, HIGH), (UPPER, LOW)):
+        if boundary in values and values[boundary][1] < first and values[boundary][2] > last:
+            values = {name: value for name, value in values.items() if name not in (boundary, plateau)}
+            unclear.append(f"The {boundary} can't be told: its interval holds all densities.")
+    return values, unclear
+
+
+def _fit_with_scatter(shape: _Shape, curve: _Curve, q: float) -> tuple[np.ndarray, float]:
     """Parameters, and the scatter for which χ² equals the degrees of freedom."""
     freedom = max(len(curve.x) - shape.size, 1)
-    parameters, scatter = _start(shape, curve), 1.0
+    parameters, scatter = _start(shape, curve, q), 1.0
     for _ in range(3):
         parameters = _fit(shape, curve, parameters, scatter)
         residuals = curve.y - shape.predict(parameters, curve.x)
@@ -277,7 +295,7 @@ def _scatter(residuals: np.ndarray, error: np.ndarray, freedom: int) -> float:
     return float(np.sqrt(optimize.brentq(excess, smallest, largest * (1 + 1e-9))))
 
 
-def _start(shape: _Shape, curve: _Curve) -> np.ndarray:
+def _start(shape: _Shape, curve: _Curve, q: float) -> np.ndarray:
     """The best of a grid of boundaries; a and β follow from them by linear regression."""
     grid = np.linspace(curve.x.min(), curve.x.max(), 16)[1:-1]
     if shape.high and shape.low:
@@ -286,7 +304,7 @@ def _start(shape: _Shape, curve: _Curve) -> np.ndarray:
         boundaries = [(boundary,) for boundary in grid] if shape.size > 2 else [()]
     best, lowest = None, np.inf
     for chosen in boundaries:
-        parameters = np.array([0.0, 0.0, *chosen, *([0.0] if chosen else [])])
+        parameters = np.array([0.0, 0.0, *chosen, *([q] if chosen else [])])
         c = shape.bent(parameters, curve.x)[0]
         c_mean, y_mean = c.mean(), curve.y.mean()
         spread = np.sum((c - c_mean) ** 2)
@@ -321,18 +339,23 @@ def _is_sound(shape: _Shape, parameters: np.ndarray, curve: _Curve) -> bool:
     """Whether the error falls, and each plateau of the fit is one of the points."""
     if not np.isfinite(parameters).all() or parameters[1] <= 0:
         return False
-    beta, boundaries = parameters[1], parameters[2:-1]
-    if shape.high and not _is_flat(curve, curve.x < boundaries[0], beta):
+    beta, boundaries, width = parameters[1], parameters[2:-1], _width(parameters)
+    # A curve that only begins to bend where it ends has not reached its plateau.
+    if shape.high and not _is_flat(
+        curve, curve.x < boundaries[0], boundaries[0] - curve.x.min() > width, beta
+    ):
         return False
-    if shape.low and not _is_flat(curve, curve.x > boundaries[-1], beta):
+    if shape.low and not _is_flat(
+        curve, curve.x > boundaries[-1], curve.x.max() - boundaries[-1] > width, beta
+    ):
         return False
     return not (shape.high and shape.low) or boundaries[0] < boundaries[1]
 
 
-def _is_flat(curve: _Curve, beyond: np.ndarray, beta: float) -> bool:
-    """Whether enough densities lie beyond a boundary, and the error falls slowly there."""
+def _is_flat(curve: _Curve, beyond: np.ndarray, is_reached: bool, beta: float) -> bool:
+    """Whether a plateau is reached, enough densities lie on it, and the error falls slowly there."""
     x, y = curve.x[beyond], curve.y[beyond]
-    if len(np.unique(x)) < PLATEAU_DENSITIES:
+    if not is_reached or len(np.unique(x)) < PLATEAU_DENSITIES:
         return False
     # One that rises, as overparametrised networks trained for too short do, is no power law either.
     return -np.polyfit(x, y, 1)[0] < FLAT * beta

@@ -2,11 +2,19 @@
 
 from explorer.charts.axes import INTERVAL_ROOM, tick_labels
 from explorer.charts.curves import HORIZONTAL, agreement, curves, ratios
-from explorer.charts.look import SERIES_COLOURS, SERIES_LABELS, SERIES_SHAPES, side_colour, side_shape
+from explorer.charts.look import (
+    SERIES_COLOURS,
+    SERIES_LABELS,
+    SERIES_SHAPES,
+    side_colour,
+    side_shape,
+    value_label,
+)
 from explorer.charts.mask_transfer import RANDOM_MASK, mask_transfer
 from explorer.charts.phase_diagram import VERTICAL, phase_diagram
 from explorer.charts.printing import PRINTS, Print, pdf, png, printed, specification, svg
 from explorer.charts.progress import KINDS, STATUS_COLOURS, run_states
+from explorer.charts.regions import REGION_AXES, region_boundaries, regions
 from explorer.charts.training import training_curve
 from explorer.charts.transitions import (
     VERDICT_SHAPES,
@@ -23,6 +31,7 @@ __all__ = [
     "KINDS",
     "PRINTS",
     "RANDOM_MASK",
+    "REGION_AXES",
     "SERIES_COLOURS",
     "SERIES_LABELS",
     "SERIES_SHAPES",
@@ -42,6 +51,8 @@ __all__ = [
     "png",
     "printed",
     "ratios",
+    "region_boundaries",
+    "regions",
     "run_states",
     "side_colour",
     "side_shape",
@@ -50,4 +61,5 @@ __all__ = [
     "tick_labels",
     "training_curve",
     "transition_places",
+    "value_label",
 ]

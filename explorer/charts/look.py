@@ -40,6 +40,10 @@ SERIES_SHAPES = {
 SIDE_COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#000000")
 SIDE_SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "circle", "square")
 _FIRST_SIDE = 3
+METHOD_LABELS = {"imp_wr": "IMP-WR", "imp_ct": "IMP-CT", "irp_wr": "IRP-WR"}
+METHOD_COLOURS = {"imp_wr": "#0072B2", "imp_ct": "#E69F00", "irp_wr": "#CC79A7"}
+NETWORK_LABELS = {"ffnn": "FFNN", "cnn": "CNN", "rescnn": "ResCNN", "odd_parity": "odd parity"}
+_SYMBOLS = {"width_per_spin": "α", "field": "h"}
 FONT = "Source Serif, STIX Two Text, Times New Roman, Liberation Serif, DejaVu Serif, serif"
 
 INK, GRID, SHADE = "#222222", "#E8E8E8", "#009E73"
@@ -54,9 +58,17 @@ def side_shape(side: int) -> str:
     return SIDE_SHAPES[(side - _FIRST_SIDE) % len(SIDE_SHAPES)]
 
 
+def value_label(column: str, value) -> str:
+    """A value of a column as a legend has it: α = 2.5, h = 3.04438, IMP-WR, FFNN."""
+    if column in ("method", "network"):
+        return {**METHOD_LABELS, **NETWORK_LABELS}.get(value, str(value))
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{_SYMBOLS.get(column, column)} = {text}"
+
+
 @dataclass(frozen=True)
 class Look:
-    """Colour and shape of each value of `series` or `side`, in the legend's order."""
+    """Colour and shape of each value of `series`, `side` or another column, in the legend's order."""
 
     by: str
     values: tuple
@@ -71,6 +83,14 @@ class Look:
             values = tuple(sorted(found))
             labels = tuple(f"L = {side}" for side in values)
             return cls(by, values, labels, tuple(map(side_colour, values)), tuple(map(side_shape, values)))
+        if by != "series":
+            # Ascending, and a method keeps its colour on every page.
+            values = tuple(sorted(found))
+            order = range(len(values))
+            colours = tuple(SIDE_COLOURS[(k + 1) % len(SIDE_COLOURS)] for k in order)
+            colours = tuple(METHOD_COLOURS.get(v, c) for v, c in zip(values, colours, strict=True))
+            shapes = tuple(SIDE_SHAPES[k % len(SIDE_SHAPES)] for k in order)
+            return cls(by, values, tuple(value_label(by, value) for value in values), colours, shapes)
         values = tuple(series for series in SERIES_LABELS if series in found)
         tables = (SERIES_LABELS, SERIES_COLOURS, SERIES_SHAPES)
         return cls(by, values, *(tuple(table[v] for v in values) for table in tables))
@@ -92,7 +112,7 @@ class Look:
     @property
     def _legend(self) -> alt.Legend:
         # Few entries a line, so that a narrow screen shows them all.
-        return alt.Legend(columns=4 if self.by == "side" else 2)
+        return alt.Legend(columns=2 if self.by == "series" else 4)
 
     def marks(self, chart: alt.Chart, is_open: str, **style) -> tuple[alt.Chart, alt.Chart]:
         """Two layers of points: filled ones, and open ones where the expression holds."""
