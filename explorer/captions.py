@@ -153,6 +153,30 @@ def _listed(parts: list[str]) -> str:
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
+def equivalence_sentence(row: dict, alpha: float, labels: dict[str, str]) -> str:
+    """The verdict on a pair of ticket variants, with the numbers that it rests on.
+
+    Args:
+        row: of `analysis.ticket_equivalence`.
+        alpha: the level it was tested at.
+        labels: how variants are written.
+    """
+    names = f"{labels[row['numerator']]} and {labels[row['denominator']]}"
+    if row["reason"]:
+        return f"{names} can't be tested: error × {short_factor(row['ratio'])}. {row['reason']}"
+    verdict = {
+        "equivalent": f"are equivalent within a factor of {row['margin']:g} (p = {row['p_equivalent']:.2g})",
+        "different": f"differ (p = {row['p_different']:.2g}), and not by less than a factor of {row['margin']:g}",
+        "undecided": f"are neither shown to be equivalent within a factor of {row['margin']:g} "
+        f"(p = {row['p_equivalent']:.2g}) nor to differ (p = {row['p_different']:.2g})",
+    }[row["verdict"]]
+    effect = interval(row["ratio"], row["low"], row["high"])
+    return (
+        f"{names} {verdict}: error × {effect} at {1 - 2 * alpha:.0%}, n = {row['trajectories']} trajectories. "
+        f"The smallest margin that passes at {alpha:.0%} is × {short_factor(row['smallest_margin'])}."
+    )
+
+
 def region_headline(found: Regions, quantity: Quantity) -> str:
     """With what power the curves fall between their plateaus, and how many have which.
 

@@ -12,6 +12,7 @@ notebook asks as the pages do:
 """
 
 from explorer.analysis.curves import curve_points, network_points
+from explorer.analysis.equivalence import ALPHA, EQUIVALENCE_VERDICTS, ticket_equivalence
 from explorer.analysis.intervals import BY_MEASUREMENT, BY_TRAJECTORIES, NO_INTERVAL
 from explorer.analysis.phase_diagram import (
     DECADES,
@@ -55,6 +56,7 @@ from explorer.analysis.transitions import (
 )
 
 __all__ = [
+    "ALPHA",
     "BOUNDARIES",
     "BY_MEASUREMENT",
     "BY_REPLICATES",
@@ -62,6 +64,7 @@ __all__ = [
     "BY_TRAJECTORIES",
     "CRITERIA",
     "DECADES",
+    "EQUIVALENCE_VERDICTS",
     "NO_INTERVAL",
     "NO_JUMP",
     "ORDER_PARAMETERS",
@@ -100,6 +103,7 @@ __all__ = [
     "size_agreement",
     "status_counts",
     "step_points",
+    "ticket_equivalence",
     "ticket_ratios",
     "troubled_runs",
     "what_varied",
