@@ -31,6 +31,13 @@ PAGES = [
         url_path="scaling_regions",
         icon=":material/stacked_line_chart:",
     ),
+    st.Page(
+        "views/pruning_methods.py",
+        title="Pruning methods",
+        url_path="pruning_methods",
+        icon=":material/content_cut:",
+    ),
+    st.Page("views/robustness.py", title="Robustness", url_path="robustness", icon=":material/table_chart:"),
     st.Page("views/finite_size.py", title="Finite size", url_path="finite_size", icon=":material/grid_on:"),
     st.Page("views/phase_diagram.py", title="Phase diagram", url_path="phase_diagram", icon=":material/map:"),
     st.Page("views/hysteresis.py", title="Hysteresis", url_path="hysteresis", icon=":material/sync_alt:"),

@@ -20,7 +20,7 @@ from explorer.analysis import (
     Regions,
 )
 from explorer.analysis.regions import EXPONENT, HIGH, LOW
-from explorer.numbers import SUPERSCRIPTS, interval
+from explorer.numbers import SUPERSCRIPTS, interval, interval_alone, with_error
 
 # How a caption says what a chart does with intervals of many decades.
 CUT = "cut where they reach a decade beyond all marks"
@@ -151,6 +151,63 @@ def agreement_headline(agreement: pl.DataFrame) -> str:
 
 def _listed(parts: list[str]) -> str:
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def replicate_headline(table: pl.DataFrame, labels: dict[str, str]) -> str:
+    """Each variant's mean at the sparsest level, in a sentence.
+
+    Args:
+        table: from `analysis.replicate_table`, at least one row.
+        labels: how variants are written.
+    """
+    sparsest = table.filter(pl.col("level") == pl.col("level").max())
+    means = [
+        f"{with_error(row['mean'], row['error'], 3)} of {labels[row['series']]}"
+        for row in sparsest.iter_rows(named=True)
+    ]
+    return f"At {sparsest['parameters_per_spin'][0]:.3g} weights per spin: relative error {_listed(means)}"
+
+
+def replicate_texts(table: pl.DataFrame, confidence: float, labels: dict[str, str]) -> pl.DataFrame:
+    """The table as the paper prints it: mean with error, and both intervals, as texts.
+
+    Args:
+        table: from `analysis.replicate_table`.
+        confidence: what its intervals were made with.
+        labels: how variants are written.
+    """
+    rows = [
+        {
+            "weights per spin": f"{row['parameters_per_spin']:.3g}",
+            "ticket": labels[row["series"]],
+            "mean": with_error(row["mean"], row["error"], 3),
+            f"{confidence * 100:g} % over replicates": interval_alone(row["low"], row["high"]),
+            f"{confidence * 100:g} % over trajectories": interval_alone(
+                row["clustered_low"], row["clustered_high"]
+            ),
+            "replicates": row["replicates"],
+            "trajectories": row["trajectories"],
+        }
+        for row in table.iter_rows(named=True)
+    ]
+    return pl.DataFrame(rows)
+
+
+def method_headline(ratios: pl.DataFrame, labels: dict[str, str]) -> str:
+    """How much worse the other methods are than the reference, over all densities, in a sentence.
+
+    Args:
+        ratios: from `analysis.method_ratios`.
+        labels: how methods are written.
+    """
+    if ratios.is_empty():
+        return "Relative error by pruning method"
+    medians = ratios.group_by("numerator", "denominator").agg(pl.col("ratio").median()).sort("numerator")
+    clauses = [
+        f"error × {short_factor(row['ratio'])} by {labels[row['numerator']]}"
+        for row in medians.iter_rows(named=True)
+    ]
+    return f"Against {labels[medians['denominator'][0]]}, median over densities: {', '.join(clauses)}"
 
 
 def equivalence_sentence(row: dict, alpha: float, labels: dict[str, str]) -> str:

@@ -61,6 +61,18 @@ def interval(estimate: float | None, low: float | None, high: float | None, digi
     return f"{texts[0]} [{texts[1]}, {texts[2]}]"
 
 
+def interval_alone(low: float | None, high: float | None, digits: int = 2) -> str:
+    """An interval, [1.4, 3.1]·10⁻⁵, with the power of ten of its larger end; a dash where there is none."""
+    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
+        return NONE
+    exponent = _power_of_ten(max(abs(low), abs(high)))
+    # As many decimals for both, so that the ends are read as one scale.
+    largest = max(abs(low), abs(high)) / 10.0**exponent
+    places = max(digits - 1 - int(f"{largest:.{digits - 1}e}".split("e")[1]), 0) if largest else 0
+    ends = [_signed(f"{end / 10.0**exponent:.{places}f}", end) for end in (low, high)]
+    return f"[{ends[0]}, {ends[1]}]{_power(exponent)}"
+
+
 def _in_parentheses(value: float, error: float) -> str:
     place = _last_place(error)
     # The larger of the two decides on the power: 0.0001(20) is no number to read.

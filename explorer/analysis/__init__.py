@@ -23,6 +23,7 @@ from explorer.analysis.phase_diagram import (
     phase_points,
 )
 from explorer.analysis.progress import UNFINISHED, remaining_work, status_counts, troubled_runs
+from explorer.analysis.pruning_methods import REFERENCE_METHOD, method_ratios, of_methods
 from explorer.analysis.quantities import (
     QUANTITIES,
     ROUNDING,
@@ -37,6 +38,7 @@ from explorer.analysis.quantities import (
     with_quantities,
 )
 from explorer.analysis.regions import BOUNDARIES, REGION_VALUES, Regions, fit_regions
+from explorer.analysis.robustness import TABLE_CONFIDENCE, replicate_table
 from explorer.analysis.sizes import agreement_windows, size_agreement
 from explorer.analysis.tickets import TICKET_PAIRS, mask_transfer, ratio_summary, ticket_ratios
 from explorer.analysis.transitions import (
@@ -69,10 +71,12 @@ __all__ = [
     "NO_JUMP",
     "ORDER_PARAMETERS",
     "QUANTITIES",
+    "REFERENCE_METHOD",
     "REGION_VALUES",
     "REGROWN",
     "ROUNDING",
     "SETTINGS",
+    "TABLE_CONFIDENCE",
     "TICKET_PAIRS",
     "TRAJECTORY",
     "UNFINISHED",
@@ -94,11 +98,14 @@ __all__ = [
     "level_steps",
     "lowest_energy_envelope",
     "mask_transfer",
+    "method_ratios",
     "network_points",
+    "of_methods",
     "own_masks",
     "phase_points",
     "ratio_summary",
     "remaining_work",
+    "replicate_table",
     "sides_without_reference",
     "size_agreement",
     "status_counts",

@@ -3,6 +3,7 @@
 from explorer.charts.axes import INTERVAL_ROOM, tick_labels
 from explorer.charts.curves import HORIZONTAL, agreement, curves, ratios
 from explorer.charts.look import (
+    METHOD_LABELS,
     SERIES_COLOURS,
     SERIES_LABELS,
     SERIES_SHAPES,
@@ -15,7 +16,8 @@ from explorer.charts.phase_diagram import VERTICAL, phase_diagram
 from explorer.charts.printing import PRINTS, Print, pdf, png, printed, specification, svg
 from explorer.charts.progress import KINDS, STATUS_COLOURS, run_states
 from explorer.charts.regions import REGION_AXES, region_boundaries, regions
-from explorer.charts.training import training_curve
+from explorer.charts.robustness import replicates
+from explorer.charts.training import training_by_method, training_curve
 from explorer.charts.transitions import (
     VERDICT_SHAPES,
     branch_differences,
@@ -29,6 +31,7 @@ __all__ = [
     "HORIZONTAL",
     "INTERVAL_ROOM",
     "KINDS",
+    "METHOD_LABELS",
     "PRINTS",
     "RANDOM_MASK",
     "REGION_AXES",
@@ -53,12 +56,14 @@ __all__ = [
     "ratios",
     "region_boundaries",
     "regions",
+    "replicates",
     "run_states",
     "side_colour",
     "side_shape",
     "specification",
     "svg",
     "tick_labels",
+    "training_by_method",
     "training_curve",
     "transition_places",
     "value_label",

@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import pytest
+
+from tests.explorer.test_transition_pages import assert_drawn
 from tests.explorer.test_views import drawn_charts, texts
 
 DATA = Path(__file__).resolve().parents[2] / "data"
@@ -28,3 +31,50 @@ def test_an_address_reopens_fields_by_variance_with_layers_off(app):
     assert texts(test.subheader).startswith("Energy variance per spin falls with the power")
     assert len(test.dataframe[1].value) == 7
     assert test.query_params["fits"] == "off"
+
+
+def test_replicates_are_printed_as_in_table_2_with_the_clustered_interval_beside(app):
+    test = app(DATA / "robustness-laptop", "robustness", hamiltonian="tfim")
+    assert_drawn_with_extra_tables(test, 1)
+    printed = test.dataframe[1].value
+    assert len(printed) == 6 and printed["replicates"].tolist() == [12] * 6
+    assert all("(" in mean for mean in printed["mean"])
+    assert all(text.startswith("[") for text in printed["99.9 % over trajectories"])
+    # The toric code has one trajectory: no clustered interval, and a dash says so.
+    test = app(DATA / "robustness-laptop", "robustness", hamiltonian="toric_code")
+    assert_drawn_with_extra_tables(test, 1)
+    assert set(test.dataframe[1].value["99.9 % over trajectories"]) == {"–"}
+
+
+def test_methods_are_compared_within_their_dense_networks(app):
+    test = app(DATA / "pruning_methods-laptop", "pruning_methods", network="ffnn", level="20")
+    assert_drawn(test, 3)
+    assert set(test.dataframe[0].value["method"]) == {"imp_wr", "imp_ct", "irp_wr"}
+    assert test.dataframe[1].value["trajectories"].unique().tolist() == [2]
+    assert test.dataframe[2].value["level"].unique().tolist() == [20]
+
+
+def test_the_tickets_page_has_a_verdict_with_the_margin_of_the_address(app):
+    test = app(DATA / "lottery_tickets-laptop", "lottery_tickets", network="ffnn", margin="3")
+    assert not test.exception and not test.error
+    verdicts = [element.value for element in test.markdown if element.value.startswith("- T(")]
+    assert len(verdicts) == 2
+    assert all(
+        "within a factor of 3" in text or "not by less than a factor of 3" in text for text in verdicts
+    )
+
+
+@pytest.mark.parametrize(
+    "page, sentence",
+    [("pruning_methods", "prunes by one method"), ("robustness", "no ticket of this setting")],
+)
+def test_a_study_without_what_a_page_needs_gets_a_sentence(app, page, sentence):
+    test = app(DATA / "width_scaling-laptop", page)
+    assert not test.exception and not test.error and drawn_charts(test) == 0
+    assert sentence in texts(test.info)
+
+
+def assert_drawn_with_extra_tables(test, charts: int) -> None:
+    assert not test.exception and not test.error and not test.warning
+    assert drawn_charts(test) == charts
+    assert len(test.dataframe) > charts
