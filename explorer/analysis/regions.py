@@ -45,6 +45,8 @@ _STARTS = (-1.0, 0.5)
 _LOG_WIDTH = np.log(_WIDTHS[0] * _WIDTHS[1]) / 2
 _LOG_RANGE = np.log(_WIDTHS[1] / _WIDTHS[0]) / 2
 _RESAMPLES = 200
+# Scatter and fit follow each other; the scatter settles to a hundredth in two or three rounds.
+_ROUNDS = 5
 _DRAWN = 200
 
 
@@ -241,7 +243,7 @@ def _fit_curve(curve: _Curve, confidence: float, generator: np.random.Generator)
     return _Found(
         densities,
         trajectories,
-        (*_remarks(shape, parameters), *unclear),
+        (*_remarks(shape, parameters, curve), *unclear),
         values,
         width=_width(parameters) if shape.size > 2 else None,
         scatter=scatter,
@@ -273,13 +275,14 @@ def _told_apart(
 def _fit_with_scatter(shape: _Shape, curve: _Curve, q: float) -> tuple[np.ndarray, float]:
     """Parameters, and the scatter for which χ² equals the degrees of freedom."""
     freedom = max(len(curve.x) - shape.size, 1)
-    parameters, scatter = _start(shape, curve, q), 1.0
-    for _ in range(3):
+    parameters = _start(shape, curve, q)
+    scatter = _scatter(curve.y - shape.predict(parameters, curve.x), curve.error, freedom)
+    for _ in range(_ROUNDS):
         parameters = _fit(shape, curve, parameters, scatter)
-        residuals = curve.y - shape.predict(parameters, curve.x)
-        scatter = _scatter(residuals, curve.error, freedom)
-        if not curve.error.any():
-            break  # equal weights: the fit doesn't depend on the scatter
+        before = scatter
+        scatter = _scatter(curve.y - shape.predict(parameters, curve.x), curve.error, freedom)
+        if abs(scatter - before) < 0.01 * before:
+            break
     return parameters, scatter
 
 
@@ -436,7 +439,7 @@ def _with_intervals(
 ) -> dict[str, tuple[float, float | None, float | None]]:
     estimates, trajectories = shape.values(parameters), len(np.unique(curve.trajectory))
     spread = pl.DataFrame([shape.values(row) for row in resampled])
-    if _is_jump(shape, parameters):
+    if _is_jump(shape, parameters, curve):
         del estimates[EXPONENT]
     found = {}
     for name, estimate in estimates.items():
@@ -455,15 +458,21 @@ def _with_intervals(
     return found
 
 
-def _is_jump(shape: _Shape, parameters: np.ndarray) -> bool:
-    """Whether the two bends are one: then w alone says how fast the error falls, and β is undetermined."""
-    return shape.high and shape.low and parameters[3] - parameters[2] < 2 * _width(parameters)
+def _is_jump(shape: _Shape, parameters: np.ndarray, curve: _Curve) -> bool:
+    """Whether the two bends are one, or no two densities lie between them: then β is undetermined."""
+    if not (shape.high and shape.low):
+        return False
+    lower, upper = parameters[2:4]
+    between = np.sum((np.unique(curve.x) > lower) & (np.unique(curve.x) < upper))
+    return bool(upper - lower < 2 * _width(parameters) or between < 2)
 
 
-def _remarks(shape: _Shape, parameters: np.ndarray) -> list[str]:
-    if _is_jump(shape, parameters):
+def _remarks(shape: _Shape, parameters: np.ndarray, curve: _Curve) -> list[str]:
+    if _is_jump(shape, parameters, curve):
         middle = np.exp((parameters[2] + parameters[3]) / 2)
-        return [f"The error jumps at {middle:.3g}: the plateaus bend into each other and leave no power law."]
+        return [
+            f"The error jumps at {middle:.3g}: the plateaus leave too little room between them for a power law."
+        ]
     if not shape.high and not shape.low:
         return ["No plateau: the error follows one power law over all densities."]
     missing = [
