@@ -20,7 +20,7 @@ from explorer.analysis import (
     Regions,
 )
 from explorer.analysis.regions import EXPONENT, HIGH, LOW
-from explorer.numbers import SUPERSCRIPTS, interval, interval_alone, with_error
+from explorer.numbers import NONE, SUPERSCRIPTS, interval, interval_alone, with_error
 
 # How a caption says what a chart does with intervals of many decades.
 CUT = "cut where they reach a decade beyond all marks"
@@ -253,25 +253,27 @@ def region_headline(found: Regions, quantity: Quantity) -> str:
     return f"{name} falls with the power {power} of the weights; {' and '.join(plateaus)}"
 
 
-def region_table(found: Regions, by: str) -> pl.DataFrame:
+def region_table(found: Regions, by: str, names: list[str]) -> pl.DataFrame:
     """A row a curve: each fitted number with its interval as text, n, and what could not be fitted.
 
     Args:
         found: from `analysis.fit_regions`.
         by: the column that tells its curves apart.
+        names: how the curves are written, one for each row of `found.curves`.
     """
     texts = {
         (row[by], row["value"]): interval(row["estimate"], row["low"], row["high"])
         for row in found.values.iter_rows(named=True)
     }
     return found.curves.select(
-        by,
+        pl.Series("curve", names, pl.String),
         *(
-            pl.Series(value, [texts.get((curve, value)) for curve in found.curves[by]], pl.String)
+            pl.Series(value, [texts.get((curve, value), NONE) for curve in found.curves[by]], pl.String)
             for value in REGION_VALUES
         ),
-        pl.col("width").round(2).alias("width of the bends (ln n)"),
-        *("densities", "trajectories", "networks", "interval", "remark"),
+        *("densities", "trajectories", "networks"),
+        pl.Series("bends w", [interval(width, None, None) for width in found.curves["width"]], pl.String),
+        *("interval", "remark"),
     )
 
 

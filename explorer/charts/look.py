@@ -42,6 +42,7 @@ SIDE_SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-
 _FIRST_SIDE = 3
 METHOD_LABELS = {"imp_wr": "IMP-WR", "imp_ct": "IMP-CT", "irp_wr": "IRP-WR"}
 METHOD_COLOURS = {"imp_wr": "#0072B2", "imp_ct": "#E69F00", "irp_wr": "#CC79A7"}
+METHOD_SHAPES = {"imp_wr": "square", "imp_ct": "diamond", "irp_wr": "triangle-up"}
 NETWORK_LABELS = {"ffnn": "FFNN", "cnn": "CNN", "rescnn": "ResCNN", "odd_parity": "odd parity"}
 _SYMBOLS = {"width_per_spin": "α", "field": "h"}
 FONT = "Source Serif, STIX Two Text, Times New Roman, Liberation Serif, DejaVu Serif, serif"
@@ -84,12 +85,12 @@ class Look:
             labels = tuple(f"L = {side}" for side in values)
             return cls(by, values, labels, tuple(map(side_colour, values)), tuple(map(side_shape, values)))
         if by != "series":
-            # Ascending, and a method keeps its colour on every page.
+            # Ascending, and a method keeps its look on every page.
             values = tuple(sorted(found))
-            order = range(len(values))
-            colours = tuple(SIDE_COLOURS[(k + 1) % len(SIDE_COLOURS)] for k in order)
-            colours = tuple(METHOD_COLOURS.get(v, c) for v, c in zip(values, colours, strict=True))
-            shapes = tuple(SIDE_SHAPES[k % len(SIDE_SHAPES)] for k in order)
+            colours, shapes = (
+                tuple(own.get(value, others[k % len(others)]) for k, value in enumerate(values, start=1))
+                for own, others in ((METHOD_COLOURS, SIDE_COLOURS), (METHOD_SHAPES, SIDE_SHAPES))
+            )
             return cls(by, values, tuple(value_label(by, value) for value in values), colours, shapes)
         values = tuple(series for series in SERIES_LABELS if series in found)
         tables = (SERIES_LABELS, SERIES_COLOURS, SERIES_SHAPES)

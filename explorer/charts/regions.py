@@ -84,7 +84,7 @@ def regions(
         layers.append(rule.encode(x=_same_axis(x, "start"), x2="end:Q", y=y("estimate"), color=look.colour))
     if boundaries:
         edges = look.labelled(found.values.filter(pl.col("value").is_in(BOUNDARIES)))
-        rule = alt.Chart(edges).mark_rule(strokeDash=[6, 4], strokeWidth=1.2, opacity=0.9, clip=True)
+        rule = alt.Chart(edges).mark_rule(strokeDash=[6, 4], strokeWidth=1.2, opacity=0.75, clip=True)
         layers.append(rule.encode(x=_same_axis(x, "estimate"), color=look.colour, tooltip=_value_tooltip(by)))
     return styled(alt.layer(*layers))
 
@@ -97,15 +97,14 @@ def region_boundaries(found: Regions, by: str, horizontal: str = "parameters_per
     """
     edges = found.values.filter(pl.col("value").is_in(BOUNDARIES))
     refuse_nothing(edges, "boundaries")
-    seen = seen_by(edges["estimate"], edges)
-    numeric = edges[by].dtype.is_numeric()
+    # Room for a few labelled ticks where the boundaries lie close together.
+    room = pl.Series([edges["estimate"].min() / 1.5, edges["estimate"].max() * 1.5])
+    seen = pl.concat([seen_by(edges["estimate"], edges), room])
     title = BY_AXES.get(by, by)
-    if not numeric:
-        x = alt.X(f"{by}:N", title=title)
-    elif by == "field":
+    if by == "field":
         x = channel(alt.X, by, title, edges[by], logarithmic=False)
     else:
-        x = channel(alt.X, by, title, edges[by])
+        x = alt.X(f"{by}:O", title=title, axis=alt.Axis(labelAngle=0))
 
     def y(field: str) -> alt.Y:
         return channel(alt.Y, field, f"boundary   {REGION_AXES[horizontal].split('   ')[1]}", seen)

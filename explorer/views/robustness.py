@@ -39,7 +39,8 @@ figures.show_figure(
     f"Small marks: each ticket; long marks: arithmetic means over {captions.how_many(table['replicates'])} replicates of "
     f"{captions.how_many(table['trajectories'])} trajectories. Thin bars: {confidence * 100:g} %, Student's t over all "
     f"replicates, as Table 2 prints; wide pale bars: the same over trajectories, which share a mask (none for one "
-    f"trajectory). Bars {captions.CUT}, and at the frame where they reach below zero.",
+    f"trajectory). Student's t over two trajectories is wide: 637 standard errors at 99.9 %. Bars {captions.CUT}, and at the "
+    "frame where they reach below zero.",
     table,
     code=f"""{own}
 quantity = analysis.QUANTITIES["relative_error"]

@@ -14,6 +14,7 @@ COMPARED = {
     "side": "side",
 }
 QUANTITIES = ("relative_error", "variance_per_spin", "error_per_spin", "v_score")
+MOST_BOUNDARIES = 4
 
 st.title("Scaling regions", anchor=False)
 networks = analysis.own_masks(setting.trained_networks("the regions of the error"))
@@ -46,7 +47,9 @@ with columns[0]:
 with columns[1]:
     plateaus = address.switch("Plateaus", "plateaus", True)
 with columns[2]:
-    boundaries = address.switch("Boundaries", "boundaries", True)
+    # Two lines a curve: of many curves they are the second figure's.
+    few = networks[by].drop_nulls().n_unique() <= MOST_BOUNDARIES
+    boundaries = address.switch("Boundaries", "boundaries", few)
 
 # Convolutions have no width, so networks are compared at whatever width each has.
 across = ("network", "width_per_spin") if by == "network" else (by,)
@@ -106,9 +109,11 @@ chart = charts.regions(table, networks, regions, quantity, {by!r}, {horizontal!r
 )
 
 st.subheader("What the fits found", anchor=False)
-figures.show_table(f"region-fits-{column}-by-{by}", captions.region_table(regions, by))
-for row in regions.curves.filter(pl.col("remark") != "").iter_rows(named=True):
-    st.caption(f"{charts.value_label(by, row[by])}: {row['remark']}")
+names = [charts.value_label(by, value) for value in regions.curves[by]]
+figures.show_table(f"region-fits-{column}-by-{by}", captions.region_table(regions, by, names))
+for name, remark in zip(names, regions.curves["remark"], strict=True):
+    if remark:
+        st.caption(f"{name}: {remark}")
 
 if regions.values.filter(pl.col("value").is_in(analysis.BOUNDARIES)).is_empty():
     st.info("No curve has a boundary between a plateau and a power law.")

@@ -15,7 +15,7 @@ def test_widths_have_regions_with_fits_and_boundaries(app):
     assert not test.exception and not test.error and not test.warning
     assert drawn_charts(test) == 2
     table = test.dataframe[1].value
-    assert table["width_per_spin"].tolist() == [1.0, 2.5, 5.0]
+    assert table["curve"].tolist() == ["α = 1", "α = 2.5", "α = 5"]
     # Width 1 has both plateaus: its boundaries lie where the curve bends, near 2 and 10 weights a spin.
     assert table["lower boundary"][0].startswith(("1.9 ", "2.0 ")) and table["upper boundary"][0].startswith(
         "1"
