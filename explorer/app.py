@@ -6,6 +6,7 @@ opens a run directory or an export; without one the newest run directory under r
 """
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -16,6 +17,9 @@ import streamlit as st
 
 from explorer import loading
 from explorer.views import address, figures
+
+# A damaged disk has thousands.
+MOST_PROBLEMS = 5
 
 PAGES = [
     st.Page("views/overview.py", title="Overview", icon=":material/monitoring:", default=True),
@@ -68,8 +72,15 @@ def choose_study() -> None:
         figures.choose_print()
         st.button("Read again", help="New results of a running sweep also come in with every selection.")
     loading.select(names[chosen])
-    for problem in loading.selected().problems:
+    tell(loading.selected().problems)
+
+
+def tell(problems: Sequence[str]) -> None:
+    """Show what could not be read; of many problems the first."""
+    for problem in problems[:MOST_PROBLEMS]:
         st.warning(problem)
+    if (more := len(problems) - MOST_PROBLEMS) > 0:
+        st.warning(f"And {more} more like these; `python -m orchestrator SWEEP --status` lists them all.")
 
 
 st.set_page_config(page_title="Pruned neural quantum states", page_icon="✂", layout="wide")

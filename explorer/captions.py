@@ -13,6 +13,7 @@ from explorer.analysis import (
     BY_REPLICATES,
     BY_STEP,
     BY_TRAJECTORIES,
+    MOST_MARKS,
     NO_INTERVAL,
     REGION_VALUES,
     ROUNDING,
@@ -31,7 +32,7 @@ def point_caption(points: pl.DataFrame, quantity: Quantity, confidence: float) -
     mean = "geometric means of magnitudes" if quantity.logarithmic else "means"
     points_are = (
         f"Points: {mean} over {how_many(points['trajectories'])} independent trajectories "
-        f"({how_many(points['networks'])} networks a point); small marks: each network."
+        f"({how_many(points['networks'])} networks a point); small marks: {_marks_are(points)}."
     )
     sentences = [points_are]
     scale = " of the logarithm" if quantity.logarithmic else ""
@@ -48,6 +49,12 @@ def point_caption(points: pl.DataFrame, quantity: Quantity, confidence: float) -
     if points["at_rounding"].sum():
         sentences.append(f"Magnitudes under the rounding of float64 are drawn at {ROUNDING:.1e}.")
     return " ".join(sentences)
+
+
+def _marks_are(points: pl.DataFrame) -> str:
+    if points["networks"].sum() <= MOST_MARKS:
+        return "each network"
+    return "of each point's networks the lowest, the highest and some between"
 
 
 def how_many(values: pl.Series) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from importlib.util import find_spec
 from typing import Annotated, ClassVar, Literal
 
@@ -48,11 +48,10 @@ class Config(BaseModel):
     def identity(self) -> dict:
         """What decides the result, as plain data for the canonical JSON of a run id."""
         chosen = {}
-        for name, field in type(self).model_fields.items():
+        for name, is_later, default in _identity_fields(type(self)):
             value = getattr(self, name)
-            if name in self.not_identity or (name in self.later_fields and value == field.default):
-                continue
-            chosen[name] = value.identity() if isinstance(value, Config) else value
+            if not (is_later and value == default):
+                chosen[name] = value.identity() if isinstance(value, Config) else value
         return chosen
 
     def model_copy(self, *, update=None, deep=False):
@@ -61,6 +60,16 @@ class Config(BaseModel):
         for computed in copied.__dict__.keys() - type(self).model_fields.keys():
             del copied.__dict__[computed]
         return copied
+
+
+@cache
+def _identity_fields(config: type[Config]) -> tuple[tuple[str, bool, object], ...]:
+    """Fields that may decide a result, whether they came later, and their defaults; a plan asks 10⁴ times."""
+    return tuple(
+        (name, name in config.later_fields, field.default)
+        for name, field in config.model_fields.items()
+        if name not in config.not_identity
+    )
 
 
 class HamiltonianConfig(Config):

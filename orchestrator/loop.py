@@ -22,10 +22,11 @@ import polars as pl
 from nqs.config import DenseRun, ReferenceJob, TicketRun
 from nqs.identity import NUMERICS_VERSION
 from nqs.tasks import Outcome, ReferenceOutcome, ReferenceTask, Task
-from orchestrator.actors import Failure, OwnCode, Results, Slot, Tasks
+from orchestrator.actors import OwnCode, Results, Tasks
 from orchestrator.batches import Batch, halved
 from orchestrator.compaction import MOST_PARTS, compact, most_parts
 from orchestrator.costs import CostModel
+from orchestrator.failures import Failure
 from orchestrator.overhead import Overhead
 from orchestrator.plan import Job, Plan
 from orchestrator.progress import Progress, duration
@@ -49,9 +50,11 @@ from orchestrator.run_directory import (
     steps_columns,
     weights_rows,
 )
-from orchestrator.schedule import State, Unit, prerequisite
+from orchestrator.schedule import State
+from orchestrator.slots import Slot
 from orchestrator.store import Study, schedule_of, start_after
 from orchestrator.tables import ATTEMPTS, REFERENCES, RUNS, STATES, STEPS, WEIGHTS, Table, run_fields
+from orchestrator.units import Unit, prerequisite
 
 # A kill loses at most this much of each slot's work; a stretch costs a checkpoint and a message.
 STRETCH_SECONDS = 5.0
@@ -152,8 +155,8 @@ class Loop:
         self._stopped, self._stretch_seconds = stopped, stretch_seconds
         since = start_after(study.attempts, since)
         self._since, self._began = since, time.monotonic()
-        tables = study.runs, study.states, study.references, study.attempts
-        self.schedule = schedule_of(plan, *tables, costs.seconds, since, batches, retry_failed)
+        directory.record_retries_before(since)
+        self.schedule = schedule_of(plan, study, costs.seconds, since, batches, retry_failed)
         self._fail_fast, self.ended_by_failure = fail_fast, False
         self._hung_after_seconds = hung_after_seconds
         # Slots too, so that a broken one does not take and lose one unit after another.
@@ -252,7 +255,8 @@ class Loop:
     def _start(self, slot: Slot, unit: Unit) -> _Work:
         job = self._plan.jobs[unit.run_id]
         self._progress.started(slot, unit, job)
-        self._log(unit, f"begins on {slot.name}")
+        # After what the unit starts from, in a log that both share.
+        self._unwritten.append(_Record([], [], lambda: self._log(unit, f"begins on {slot.name}")))
         with self.overhead.driver("preparing"):
             return _Work(unit, self._task(unit, job))
 

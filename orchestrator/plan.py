@@ -11,6 +11,7 @@ import math
 import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -35,6 +36,7 @@ from nqs.config import (
     Variant,
     reference_method,
 )
+from orchestrator.units import Unit, prerequisites
 
 DEFAULT_PROFILE = "paper"
 
@@ -237,6 +239,11 @@ class Plan:
             if isinstance(job, DenseRun) and isinstance(job.network, FlaxNetwork):
                 networks[job.network, job.hamiltonian.sites] = None
         return [*sorted(criteria), *networks]
+
+    @cached_property
+    def prerequisites(self) -> dict[Unit, Unit | None]:
+        """Of every unit the one that must be committed before it starts, parents first."""
+        return prerequisites(self.jobs)
 
     def as_data(self) -> dict:
         """Plain data for sweep.json; a parent is written as its id."""

@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from io import BytesIO
@@ -23,7 +23,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from filelock import FileLock, Timeout
 
 from nqs.identity import NUMERICS_VERSION
 from nqs.tasks import NetworkWeights
@@ -64,12 +63,29 @@ class WriteError(StudyError):
 
 @dataclass(frozen=True)
 class Holder:
-    """Who has a run directory's lock."""
+    """Who has a run directory's lock.
+
+    Attributes:
+        since: by the clock of its machine.
+        retry_failed: whether it gives failures that last another chance, too.
+        retries_before: failures before this time are those of earlier starts. Later than `since` where the clock
+            was set back in between; None: as `since`.
+    """
 
     pid: int
     host: str
     since: datetime
     retry_failed: bool = False
+    retries_before: datetime | None = None
+
+    @property
+    def first_failure(self) -> datetime:
+        """The earliest time of a failure of its own."""
+        return self.retries_before or self.since
+
+    def as_json(self) -> bytes:
+        times = {"since": self.since.isoformat(), "retries_before": self.first_failure.isoformat()}
+        return json.dumps(vars(self) | times).encode()
 
 
 @dataclass(frozen=True)
@@ -366,6 +382,8 @@ class RunDirectory:
         Raises:
             StudyError: another driver has it.
         """
+        from filelock import FileLock, Timeout
+
         lock = FileLock(self._lock_file)
         try:
             self.staging.mkdir(parents=True, exist_ok=True)
@@ -382,8 +400,7 @@ class RunDirectory:
             raise StudyError(f"{self.path} cannot be written: {error.strerror}") from None
         try:
             holder = Holder(os.getpid(), socket.gethostname(), datetime.now(UTC), retry_failed)
-            record = vars(holder) | {"since": holder.since.isoformat()}
-            self.write_together([(self._holder_file, json.dumps(record).encode())])
+            self.write_together([(self._holder_file, holder.as_json())])
             yield holder
         finally:
             with suppress(OSError):  # a holder without the lock counts as none
@@ -394,6 +411,9 @@ class RunDirectory:
         """Who holds the lock now; None where nobody does, whatever a killed driver left behind."""
         if not self._holder_file.exists() or not self._lock_file.exists():
             return None
+        # Asked for here, since most readers find no driver and need not wait for it.
+        from filelock import FileLock, Timeout
+
         lock = FileLock(self._lock_file)
         try:
             lock.acquire(timeout=0)
@@ -404,11 +424,20 @@ class RunDirectory:
         lock.release()
         return None
 
+    def record_retries_before(self, time: datetime) -> None:
+        """Say which failures have another chance in this start; only for who holds the lock, and has read them."""
+        holder = self._recorded_holder()
+        if holder is not None and holder.first_failure != time:
+            self.write_together([(self._holder_file, replace(holder, retries_before=time).as_json())])
+
     def _recorded_holder(self) -> Holder | None:
         try:
             record = json.loads(self._holder_file.read_text())
-            since, retry_failed = datetime.fromisoformat(record["since"]), bool(record.get("retry_failed"))
-            return Holder(int(record["pid"]), str(record["host"]), since, retry_failed)
+            times = record["since"], record.get("retries_before", record["since"])
+            since, before = map(datetime.fromisoformat, times)
+            return Holder(
+                int(record["pid"]), str(record["host"]), since, bool(record.get("retry_failed")), before
+            )
         except (OSError, ValueError, KeyError, TypeError):
             return None
 

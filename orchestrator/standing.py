@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cache, cached_property, partial
+from functools import cache, cached_property
 from pathlib import Path
 
 import polars as pl
 
 from nqs.config import ReferenceJob, TicketRun, TrajectoryRun
-from orchestrator.batches import Batch, started_batches
+from orchestrator.batches import Batch, ended_runs, started_batches
 from orchestrator.costs import CostModel
 from orchestrator.plan import Job, Plan
+from orchestrator.rates import remembered
 from orchestrator.run_directory import RunDirectory
-from orchestrator.schedule import Schedule, Unit, rehearse, units_of
+from orchestrator.schedule import Schedule, rehearse
 from orchestrator.selection import Selection, SelectionError, reference_fields
 from orchestrator.store import Study, failed_units, read_study, schedule_of, start_after
 from orchestrator.tables import RUN_FIELDS
+from orchestrator.units import Unit, units_of
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Standing:
             StudyError: as `read_study`.
         """
         study = read_study(path, plan)
-        learn_costs = cache(partial(CostModel.of, plan, study.states, study.runs))
+        learn_costs = cache(lambda: CostModel.of(plan, study.states, study.runs, remembered()))
         steps = RunDirectory(path).newest_steps()
         checkpoints = {Unit(*unit): step for unit, step in steps.items()}
         there = {unit.run_id for unit in checkpoints} | set(study.runs["run_id"])
@@ -88,13 +90,9 @@ class Standing:
     @cached_property
     def schedule(self) -> Schedule:
         """Of the chosen part; made when first asked for, since it takes a second for 10⁴ runs."""
-        study = self.study
         return schedule_of(
             self.chosen,
-            study.runs,
-            study.states,
-            study.references,
-            study.attempts,
+            self.study,
             lambda unit, job: self.costs.seconds(unit, job),
             self.since,
             self.batches,
@@ -109,6 +107,11 @@ class Standing:
             StudyError: the record is damaged.
         """
         return started_batches(RunDirectory(self.study.path), self.whole)
+
+    @property
+    def ended(self) -> frozenset[str]:
+        """Runs of the whole plan that have nothing left to train."""
+        return ended_runs(self.whole)
 
     @property
     def name(self) -> str:

@@ -13,9 +13,10 @@ from orchestrator.plan import Job
 from orchestrator.progress import describe, duration
 from orchestrator.reports import again_sentence
 from orchestrator.run_directory import RunDirectory, StudyError
-from orchestrator.schedule import Schedule, Unit, prerequisite, run_states, units_of
+from orchestrator.schedule import Schedule, run_states
 from orchestrator.standing import Standing
 from orchestrator.tables import REFERENCES, RUN_FIELDS, TABLES
+from orchestrator.units import Unit, prerequisite, units_of
 
 _FIELDS = {column.name: column.description for column in RUN_FIELDS}
 _REFERENCE_FIELDS = {column.name: column.description for column in REFERENCES.columns}

@@ -5,6 +5,7 @@ Energies are totals in units of J, magnetisations are per spin, `_error` is one 
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -324,10 +325,39 @@ def _network_parameters(network: Network) -> str:
 
 def run_fields(run: Run, sweep: str) -> dict:
     """What a run is, as the columns RUN_FIELDS; the outcome columns of `runs` come on top."""
-    dense: DenseRun = run.dense
+    return next(fields_of_runs([run], sweep))
+
+
+def fields_of_runs(runs: Collection[Run], sweep: str) -> Iterator[dict]:
+    """`run_fields` of many runs, which mostly share their settings with others."""
+    settings: dict[int, dict] = {}
+    for run in runs:
+        # By the object: to hash one takes as long as to look at all its fields.
+        if (own := settings.get(id(run.dense))) is None:
+            own = settings[id(run.dense)] = _setting_fields(run.dense)
+        yield own | _own_fields(run, sweep)
+
+
+def _setting_fields(dense: DenseRun) -> dict:
+    hamiltonian, training = dense.hamiltonian, dense.training
+    return {
+        **hamiltonian.columns,
+        "hamiltonian_name": getattr(hamiltonian, "name", hamiltonian.kind),
+        "sites": hamiltonian.sites,
+        "network": dense.network.kind,
+        "network_parameters": _network_parameters(dense.network),
+        "width_per_spin": dense.network.width_per_spin,
+        "initial_parameters": dense.initial_parameters,
+        "pretraining_steps": dense.steps,
+        "samples": training.samples,
+        "learning_rate": training.learning_rate,
+        "diagonal_shift": training.diagonal_shift,
+    }
+
+
+def _own_fields(run: Run, sweep: str) -> dict:
     trajectory = run if isinstance(run, TrajectoryRun) else getattr(run, "parent", None)
     ticket = run if isinstance(run, TicketRun) else None
-    hamiltonian, training = dense.hamiltonian, dense.training
     found_at = ticket.parent.dense.hamiltonian if ticket else None
     return {
         "run_id": run.run_id,
@@ -338,22 +368,11 @@ def run_fields(run: Run, sweep: str) -> dict:
         "variant": ticket.variant if ticket else None,
         "level": ticket.level if ticket else None,
         "replicate": run.replicate,
-        **hamiltonian.columns,
-        "hamiltonian_name": getattr(hamiltonian, "name", hamiltonian.kind),
-        "sites": hamiltonian.sites,
-        "network": dense.network.kind,
-        "network_parameters": _network_parameters(dense.network),
-        "width_per_spin": dense.network.width_per_spin,
-        "initial_parameters": dense.initial_parameters,
         "levels": run.levels if isinstance(run, TrajectoryRun) else None,
         "pruning_ratio": trajectory.pruning_ratio if trajectory else None,
-        "pretraining_steps": dense.steps,
         "steps_per_level": trajectory.steps_per_level if trajectory else None,
         "ticket_steps": ticket.steps if ticket else None,
         "mask_hamiltonian_parameters": found_at.parameters_json if found_at else None,
         "mask_field": found_at.field if found_at else None,
         "turned_at": ticket.turned_at if ticket else None,
-        "samples": training.samples,
-        "learning_rate": training.learning_rate,
-        "diagonal_shift": training.diagonal_shift,
     }

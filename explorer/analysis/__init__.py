@@ -12,6 +12,7 @@ notebook asks as the pages do:
 """
 
 from explorer.analysis.curves import curve_points, network_points
+from explorer.analysis.decimation import MOST_MARKS, thinned
 from explorer.analysis.equivalence import ALPHA, EQUIVALENCE_VERDICTS, ticket_equivalence
 from explorer.analysis.intervals import BY_MEASUREMENT, BY_TRAJECTORIES, NO_INTERVAL
 from explorer.analysis.phase_diagram import (
@@ -67,6 +68,7 @@ __all__ = [
     "CRITERIA",
     "DECADES",
     "EQUIVALENCE_VERDICTS",
+    "MOST_MARKS",
     "NO_INTERVAL",
     "NO_JUMP",
     "ORDER_PARAMETERS",
@@ -110,6 +112,7 @@ __all__ = [
     "size_agreement",
     "status_counts",
     "step_points",
+    "thinned",
     "ticket_equivalence",
     "ticket_ratios",
     "troubled_runs",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import altair as alt
 import polars as pl
 
-from explorer.analysis import TRAJECTORY, Quantity
+from explorer.analysis import TRAJECTORY, Quantity, thinned
 from explorer.charts.axes import channel, seen_by
 from explorer.charts.look import INK, SHADE, Look, refuse_nothing, styled
 
@@ -28,7 +28,8 @@ def curves(
 
     Args:
         points: from `analysis.curve_points`.
-        networks: from `analysis.network_points`, drawn small and faint; may be empty.
+        networks: from `analysis.network_points`, drawn small and faint, as many as `analysis.thinned` leaves; may be
+            empty.
         quantity: what `estimate` is.
         by: `series` or `side`, what colour and shape tell apart.
         horizontal: a key of `HORIZONTAL`.
@@ -40,6 +41,7 @@ def curves(
     refuse_nothing(points, f"points of the {quantity.name}")
     look = Look.of(points, by)
     x = channel(alt.X, horizontal, HORIZONTAL[horizontal], points[horizontal])
+    networks = thinned(networks, "drawn", (by, "parameters_per_spin"))
     marks = pl.concat([points["estimate"], networks["drawn"]])
     seen = seen_by(marks, points, quantity.logarithmic)
     # A band follows the many levels of a trajectory; the few of a ticket get bars, to show where they are.

@@ -76,12 +76,9 @@ table = analysis.method_ratios(states, analysis.QUANTITIES["relative_error"], {c
 chart = charts.ratios(table, "method", {reference!r}, {horizontal!r})""",
     )
 
-steps = loading.selected().study.steps
-recorded = states.filter(pl.col("level") > 0).join(
-    steps.select("run_id", "level").unique(), on=["run_id", "level"]
-)
+recorded = states.filter(pl.col("level") > 0)
 if recorded.is_empty():
-    st.info("Nothing here yet: this directory has no table of training steps.")
+    st.info("Nothing here yet: no level of these trajectories is trained.")
     st.stop()
 densities = dict(recorded.select("level", "parameters_per_spin").unique().sort("level").iter_rows())
 replicates = recorded["replicate"].unique().sort().to_list()
@@ -102,7 +99,20 @@ runs = recorded.filter(pl.col("level") == level, pl.col("replicate") == replicat
 if runs.is_empty():
     st.info(f"Nothing here yet: replicate {replicate} has not reached level {level}.")
     st.stop()
-shown = steps.join(runs.select("run_id", "level", "method"), on=["run_id", "level"]).sort("method", "step")
+# Only these runs' steps are read: a study may have millions.
+study = loading.selected().study
+shown = pl.concat(
+    [
+        study.steps_of(run["run_id"])
+        .filter(pl.col("level") == level)
+        .sort("step")
+        .with_columns(method=pl.lit(run["method"]))
+        for run in runs.sort("method").iter_rows(named=True)
+    ]
+)
+if shown.is_empty():
+    st.info("Nothing here yet: this directory has no training steps of this level.")
+    st.stop()
 first = runs.row(0, named=True)
 figures.show_figure(
     f"method-training-L{side}-level{level}-replicate{replicate}",

@@ -13,14 +13,17 @@ from nqs.config import TransverseFieldIsing
 from nqs.replicas import estimated_bytes
 from nqs.tasks import ReferenceTask
 from orchestrator.__main__ import main
-from orchestrator.actors import Failure, InlineExecutor, RayExecutor, Slot, Worker
+from orchestrator.actors import InlineExecutor, RayExecutor, Worker
 from orchestrator.batches import MEMORY_FRACTION, MOST_MEMBERS, batches_of, halved
+from orchestrator.failures import Failure
 from orchestrator.plan import Tickets
 from orchestrator.progress import Progress
 from orchestrator.run_directory import RunDirectory
-from orchestrator.schedule import Schedule, Unit, rehearse, units_of
+from orchestrator.schedule import Schedule, rehearse
+from orchestrator.slots import Slot
 from orchestrator.store import read_study
 from orchestrator.tables import STATES
+from orchestrator.units import Unit, units_of
 from tests.orchestrator.fake_engine import FakeEngine
 from tests.orchestrator.studies import (
     SWEEP_FILE,
@@ -200,6 +203,26 @@ def test_another_flag_on_resume_leaves_what_has_started_together_and_says_so(tmp
     assert "2 runs that have started stay in the batches" in capsys.readouterr().out
     sizes = dict(read_study(out).runs.filter(kind="trajectory").select("replicate", "batch").iter_rows())
     assert sizes == {0: 2, 1: 2, 2: 1, 3: 1}
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_replicates_that_are_added_to_a_finished_study_are_trained_without_what_is_done(
+    recorded, tmp_path, capsys
+):
+    sweep, out = tmp_path / "small.py", tmp_path / "run"
+    sweep.write_text(SWEEP_FILE)
+    arguments = [str(sweep), "--out", str(out), "--executor", "inline", "--batch"]
+    assert main([*arguments, "2"], engine=FakeEngine().engine()) == 0
+    before = {tuple(batch) for batch in RunDirectory(out).read_batches()}
+    if not recorded:
+        (out / "batches.json").unlink()
+    sweep.write_text(SWEEP_FILE.replace("replicates=2", "replicates=4"))
+    assert main([*arguments, "3"], engine=FakeEngine().engine()) == 0
+    assert "stay in the batches" not in capsys.readouterr().out
+    sizes = read_study(out).runs.filter(kind="trajectory").select("replicate", "batch")
+    assert dict(sizes.iter_rows()) == {0: 2, 1: 2, 2: 2, 3: 2}
+    # Without the record what is done may be put together in other ways, and is trained in none.
+    assert not recorded or before <= {tuple(batch) for batch in RunDirectory(out).read_batches()}
 
 
 def test_a_damaged_record_of_batches_is_one_sentence(tmp_path, capsys):

@@ -128,6 +128,24 @@ def test_a_level_that_is_written_anew_counts_before_what_was_compacted_of_it(cop
     assert files(copy, WEIGHTS) == ["compacted-000002.parquet"]
 
 
+def test_a_compacted_row_never_comes_after_a_newer_one_in_a_file_that_is_left_alone(copy):
+    """File 2 has a row that was written after file 1, and a column of the future; a part lets a compaction begin."""
+    directory, (trajectory, _) = RunDirectory(copy), run_ids(small_plan(), "trajectory")
+    compact(directory)
+    of_states = copy / "tables" / "states"
+    newer = pl.read_parquet(of_states / "compacted-000001.parquet").filter(run_id=trajectory, level=2)
+    newer = newer.with_columns(energy=pl.col("energy") - 1, of_the_future=1.0)
+    newer.write_parquet(of_states / "compacted-000002.parquet")
+    for number in range(3):
+        key = {"run_id": f"d{number}", "level": 0}
+        directory.write_rows(STATES, directory.part(STATES, f"d{number}", 0), [key], "small")
+        compact(directory)
+        rows = table_files.unique_rows(STATES, table_files.read_table(directory, STATES, []))
+        assert rows.filter(run_id=trajectory, level=2)["energy"].to_list() == newer["energy"].to_list()
+        assert rows.height == 12 + number + 1
+    assert len(files(copy, STATES)) == 3
+
+
 def test_a_driver_compacts_by_itself_at_its_start_and_as_it_goes(
     finished, sweep_file, tmp_path, monkeypatch, capsys
 ):
@@ -152,8 +170,13 @@ def test_compact_is_refused_while_a_driver_has_the_directory_and_where_there_is_
     assert "is in use by another driver (process " in capsys.readouterr().err
     assert main([*command, str(tmp_path / "new")]) == 2
     assert capsys.readouterr().err.endswith("has no results to compact yet\n")
+    again = shutil.copytree(copy, tmp_path / "again")
     assert main([*command, str(copy)]) == 0
     assert capsys.readouterr().out.endswith("tables: 5 files, before 45\n")
+    assert main([*command, str(again), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["path"] == str(again / "tables") and (told["files_before"], told["files"]) == (45, 5)
+    assert "states: 12 files into one" in told["merged"]
 
 
 def test_a_damaged_file_is_named_and_nothing_of_its_table_goes(copy):
@@ -174,20 +197,29 @@ def test_a_file_with_columns_of_another_version_is_left_alone(finished, copy):
     assert_as_before(finished, copy)
 
 
-def test_weights_that_a_compacted_file_lacks_are_named(copy):
+def test_weights_that_a_compacted_file_lacks_are_named_with_what_helps(finished, copy):
     compact(RunDirectory(copy))
     (path,) = (copy / "tables" / "weights").iterdir()
     rows = pl.read_parquet(path)
     rows.tail(-1).write_parquet(path)
     run_id, level = rows.row(0)[:2]
     (problem,) = read_study(copy).problems
-    assert problem.startswith(
-        f"{copy / 'tables' / 'weights' / f'{run_id}.{level}.parquet'} is missing, but level"
+    part = f"{run_id}.{level}.parquet"
+    assert problem == (
+        f"{copy / 'tables' / 'weights' / part} is missing, but level {level} of run {run_id} is committed, in a "
+        "compacted file; restore the weights from a copy, or train the study anew in another --out"
+    )
+    shutil.copy(finished / "tables" / "states" / part, copy / "tables" / "states" / part)
+    (problem,) = read_study(copy).problems
+    assert problem.endswith(
+        f"restore it, or remove {copy / 'tables' / 'states' / part} to train that level again"
     )
     with pytest.raises(StudyError, match="no compacted file of weights has its rows"):
         read_weights(RunDirectory(copy), run_id, level)
     path.write_bytes(path.read_bytes()[:200])
-    assert read_study(copy).problems[0].startswith(f"{path} is truncated or damaged")
+    assert read_study(copy).problems[0] == (
+        f"{path} is truncated or damaged; restore it from a copy: it has the rows of many levels"
+    )
 
 
 def test_a_reader_whose_files_are_compacted_under_it_looks_again(finished, copy, monkeypatch):

@@ -7,11 +7,13 @@ from dataclasses import replace
 import pytest
 
 from nqs.config import TrajectoryRun, TransverseFieldIsing
-from orchestrator.actors import Failure, InlineExecutor, Slot
+from orchestrator.actors import InlineExecutor
+from orchestrator.failures import Failure
 from orchestrator.plan import Plan, References, ReferenceScale, Tickets, resolve
 from orchestrator.progress import Progress
 from orchestrator.run_directory import RunDirectory
 from orchestrator.schedule import Schedule
+from orchestrator.slots import Slot
 from orchestrator.store import read_study
 from orchestrator.tables import STATES
 from tests.orchestrator.fake_engine import FakeEngine

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from orchestrator.actors import Slot
 from orchestrator.overhead import Overhead
+from orchestrator.slots import Slot
 from tests.orchestrator.fake_engine import FakeEngine
 from tests.orchestrator.studies import run_study, small_plan
 from tests.orchestrator.test_loop import TwoSlots

@@ -7,10 +7,10 @@ from nqs.config import TicketRun
 from orchestrator.actors import InlineExecutor
 from orchestrator.batches import batches_of
 from orchestrator.plan import Plan, Regrowth, SweepError, Tickets
-from orchestrator.schedule import Unit, prerequisites
 from orchestrator.selection import Selection
 from orchestrator.standing import Standing
 from orchestrator.store import read_study
+from orchestrator.units import Unit, prerequisites
 from tests.orchestrator.fake_engine import FakeEngine
 from tests.orchestrator.studies import assert_same_tables, run_ids, run_study, small_plan
 
