@@ -2,8 +2,12 @@
 
 from pathlib import Path
 
+import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
+from explorer import analysis, charts
+from orchestrator.store import read_study
 from tests.explorer.test_transition_pages import assert_drawn
 from tests.explorer.test_views import drawn_charts, texts
 
@@ -78,3 +82,25 @@ def assert_drawn_with_extra_tables(test, charts: int) -> None:
     assert not test.exception and not test.error and not test.warning
     assert drawn_charts(test) == charts
     assert len(test.dataframe) > charts
+
+
+@pytest.mark.parametrize(
+    "page, study, address",
+    [
+        ("scaling_regions", "width_scaling-laptop", {}),
+        ("pruning_methods", "pruning_methods-laptop", {"network": "cnn"}),
+        ("robustness", "robustness-laptop", {"hamiltonian": "tfim"}),
+    ],
+)
+def test_the_code_below_a_figure_makes_its_table_again(app, page, study, address):
+    test = app(DATA / study, page, **address)
+    codes = [element.value for element in test.code]
+    assert codes and not test.exception
+    # The first figure's table is the first; threads add numbers in another order, so the last digits differ.
+    shown = pl.from_pandas(test.dataframe[0].value)
+    for code in codes:
+        names = {"study": read_study(DATA / study), "analysis": analysis, "charts": charts, "pl": pl}
+        exec(code, names)  # noqa: S102  the app's own lines
+        names["chart"].to_dict()
+        if code is codes[0]:
+            assert_frame_equal(names["table"], shown, check_dtypes=False, rel_tol=1e-9)
