@@ -20,6 +20,8 @@ from explorer.views import address, figures
 
 # A damaged disk has thousands.
 MOST_PROBLEMS = 5
+# How soon a page has what a running sweep commits.
+WATCH_SECONDS = 5
 
 PAGES = [
     st.Page("views/overview.py", title="Overview", icon=":material/monitoring:", default=True),
@@ -50,6 +52,13 @@ PAGES = [
         title="Mask transfer",
         url_path="mask_transfer",
         icon=":material/swap_horiz:",
+    ),
+    st.Page("views/networks.py", title="Networks", url_path="networks", icon=":material/hub:"),
+    st.Page(
+        "views/toric_code.py",
+        title="Toric code",
+        url_path="toric_code",
+        icon=":material/radio_button_checked:",
     ),
     st.Page("views/training.py", title="Training", url_path="training", icon=":material/show_chart:"),
 ]
@@ -83,7 +92,15 @@ def tell(problems: Sequence[str]) -> None:
         st.warning(f"And {more} more like these; `python -m orchestrator SWEEP --status` lists them all.")
 
 
+def watch() -> None:
+    """Draw the page anew where the study has new results; selections stay, as they are the session's."""
+    if loading.has_changed():
+        st.rerun()
+
+
 st.set_page_config(page_title="Pruned neural quantum states", page_icon="✂", layout="wide")
 page = st.navigation(PAGES)
 choose_study()
+# Before the page, which may end the script.
+st.fragment(watch, run_every=WATCH_SECONDS)()
 page.run()

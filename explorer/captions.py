@@ -5,6 +5,9 @@ Every number in a sentence comes from the table that the figure draws.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+
 import numpy as np
 import polars as pl
 
@@ -106,19 +109,39 @@ def change_headline(points: pl.DataFrame, quantity: Quantity) -> str:
     return f"{name}: changes most at {_listed(where)} weights per spin" if where else name
 
 
-def extreme_headline(points: pl.DataFrame, quantity: Quantity, largest: bool) -> str:
-    """At which density a quantity is largest, or smallest, side by side.
+# How a headline names the curves that a figure tells apart.
+_CURVES = {"side": "L", "width_per_spin": "α"}
+
+
+def extreme_headline(points: pl.DataFrame, quantity: Quantity, largest: bool, by: str = "side") -> str:
+    """At which density a quantity is largest, or smallest, curve by curve.
 
     Args:
-        points: one point for each side and density, from `curve_points`.
+        points: one point for each curve and density, from `curve_points`.
+        by: `side` or `width_per_spin`, what tells the curves apart.
     """
-    extremes = points.sort("estimate", descending=largest).group_by("side", maintain_order=True).first()
-    where = [
-        f"{row['parameters_per_spin']:.3g} (L\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{row['side']})"
-        for row in extremes.sort("side").iter_rows(named=True)
-    ]
+    extremes = points.sort("estimate", descending=largest).group_by(by, maintain_order=True).first()
+    where = [_where(row, by) for row in extremes.sort(by).iter_rows(named=True)]
     name, which = quantity.name.capitalize(), "largest" if largest else "lowest"
     return f"{name}: {which} at {_listed(where)} weights per spin" if where else name
+
+
+def plateau_headline(points: pl.DataFrame, factor: float, by: str) -> str:
+    """Down to which density the error stays within a factor of its smallest, curve by curve.
+
+    Args:
+        points: one point for each curve and density, from `curve_points`; at least one.
+        by: `side` or `width_per_spin`, what tells the curves apart.
+    """
+    good = points.filter(pl.col("estimate") <= factor * pl.col("estimate").min().over(by))
+    sparsest = good.sort("parameters_per_spin").group_by(by, maintain_order=True).first()
+    where = [_where(row, by) for row in sparsest.sort(by).iter_rows(named=True)]
+    return f"Within a factor of {factor:g} of the smallest error down to {_listed(where)} weights per spin"
+
+
+def _where(row: Mapping, by: str) -> str:
+    equals = "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}"
+    return f"{row['parameters_per_spin']:.3g} ({_CURVES[by]}{equals}{row[by]:g})"
 
 
 def size_headline(windows: pl.DataFrame, factor: float, sides: list[int]) -> str:
@@ -359,3 +382,178 @@ def transition_caption(transitions: pl.DataFrame, criterion: str, confidence: fl
         "Filled marks: transitions that the lowest-energy envelope shares. Reasons of each verdict are in the table."
     )
     return " ".join(sentences)
+
+
+def run_name(run: Mapping) -> str:
+    """A run in words, with its id.
+
+    Args:
+        run: one of its rows of `states`.
+    """
+    what = run["kind"]
+    if what == "trajectory":
+        what = f"trajectory {run['method']}"
+    if run["network"] == "odd_parity":
+        built = json.loads(run["network_parameters"])
+        what = f"built of {built['filters']:g} odd-parity filters a plaquette, a = {built['magnitude']:g}"
+    if run["variant"] is not None:
+        what = f"ticket {run['variant']} at level {run['level']}"
+        if run["mask_field"] is not None and run["mask_field"] != run["field"]:
+            what += f" (mask of h = {run['mask_field']:g} at h = {run['field']:g})"
+    return f"{run['side']} × {run['side']} {what}, replicate {run['replicate']} · {run['run_id']}"
+
+
+def network_headline(network: Mapping) -> str:
+    """Where a network lies on its curve: its error, signed, and its density."""
+    return (
+        f"Level {network['level']}: relative error {short_number(network['relative_error'])} "
+        f"at {network['parameters_per_spin']:.3g} weights per spin"
+    )
+
+
+def short_number(value: float) -> str:
+    """A number of any size with two digits: 0.31, −0.02, 7.6·10⁻⁴."""
+    if value == 0 or 1e-2 <= abs(value) < 1e3:
+        return f"{value:.2g}".replace("-", "−")
+    digits, power = f"{value:.1e}".replace("-", "−", value < 0).split("e")
+    return f"{digits}·10{str(int(power)).translate(SUPERSCRIPTS)}"
+
+
+def filter_headline(counts: pl.DataFrame, units: int) -> str:
+    """How many hidden units live, and what most of them are.
+
+    Args:
+        counts: from `analysis.class_counts`.
+        units: of the layer, dead ones included.
+    """
+    live = counts["units"].sum()
+    most = counts.sort("units", descending=True, maintain_order=True).row(0, named=True)
+    which = f"{most['units']} of class “{most['class']}”"
+    return f"{live} of {units} hidden units live: {which if most['units'] < live else f'all {which}'}"
+
+
+def filter_caption(is_toric_code: bool, periodic: bool) -> str:
+    """What a drawing of filters shows."""
+    marks = "edges" if is_toric_code else "circles"
+    panel = (
+        f"One panel a hidden unit, named by its class: {marks} in the colour of their weight, on one symmetric "
+        "scale for all units; grey: pruned."
+    )
+    sentences = [panel]
+    if is_toric_code:
+        sentences.append(
+            "Shaded: the plaquette or star that carries 90% of an odd or even filter. The lattice is periodic: the "
+            "upper and the right boundary are the lower and the left one again, drawn faint."
+        )
+    elif periodic:
+        sentences.append("The lattice is periodic: bonds that leave on one side come in on the other.")
+    return " ".join(sentences)
+
+
+def degree_headline(table: pl.DataFrame, of: str) -> str:
+    """How broad degrees are beside chance, or how many are dead where that is more telling.
+
+    Args:
+        table: from `analysis.degree_distribution`, of units or of spins.
+        of: "units" or "spins".
+    """
+    dead = table.filter(pl.col("degree") == 0)
+    if of == "units":
+        found, expected = dead["count"].sum(), dead["expected"].sum()
+        return f"Hidden units without any weight: {found}, by chance {expected:.3g}"
+    low, high = (
+        table.filter(pl.col("count") > 0)["degree"].min(),
+        table.filter(pl.col("count") > 0)["degree"].max(),
+    )
+    return f"Spins have {low} weights" if low == high else f"Spins have {low} to {high} weights"
+
+
+def range_headline(table: pl.DataFrame) -> str:
+    """What share of connected pairs are neighbours, and what chance gives.
+
+    Args:
+        table: from `analysis.range_distribution`, with at least one pair.
+    """
+    near = table.filter(pl.col("distance") == 1)
+    share = near["pairs"].sum() / table["pairs"].sum()
+    chance = near["expected"].sum() / table["expected"].sum()
+    return (
+        f"{share:.0%} of the pairs of spins that a unit connects are one step apart, by chance {chance:.0%}"
+    )
+
+
+def overlap_headline(table: pl.DataFrame) -> str:
+    """The first statistic of two masks beside chance, and whether chance could give it.
+
+    Args:
+        table: from `analysis.compare_directly` or `analysis.compare_invariants`, with a value.
+    """
+    row = table.drop_nulls("value").row(0, named=True)
+    if row["value"] > row["high"]:
+        which = "more than chance"
+    else:
+        which = "less than chance" if row["value"] < row["low"] else "as by chance"
+    return f"Two masks, {row['statistic']}: {row['value']:.2f}, {which} ({row['expected']:.2f})"
+
+
+def overlap_caption(same_start: bool, confidence: float, draws: int, other: Mapping) -> str:
+    """How two masks were compared, and with what chance.
+
+    Args:
+        same_start: whether both networks started from the same initial weights.
+        draws: random masks, where not.
+        other: the row of the second network.
+    """
+    with_what = (
+        f"Compared with {run_name(other)}, level {other['level']}, "
+        f"{other['parameters_per_spin']:.3g} weights per spin."
+    )
+    if same_start:
+        how = (
+            "Both started from the same initial weights, so masks are compared unit by unit. "
+            f"Bars: {confidence:.0%} of two independent random masks of these densities (hypergeometric, exact)."
+        )
+    else:
+        how = (
+            "They started from other initial weights, so their units have no common names: compared is what no "
+            "permutation of units changes, the best match of the units, how many units connect each pair of spins, "
+            f"and the weights of each spin (correlations). Bars: {confidence:.0%} of {draws} random masks whose "
+            "units have the second one's degrees, matched in the same way (mean and spread, normal)."
+        )
+    return f"{with_what} {how}"
+
+
+def parity_headline(table: pl.DataFrame, plaquettes: int) -> str:
+    """What a network of the toric code has of the exact solution.
+
+    Args:
+        table: from `analysis.parity_table`, of one network.
+        plaquettes: of the lattice.
+    """
+    odd = table.filter(pl.col("class") == "odd plaquette")["units"].sum()
+    solved = round(table["solved"][0] * plaquettes)
+    return f"{odd} odd-parity filters; {solved} of {plaquettes} plaquettes have one for each of their edges"
+
+
+def strength_headline(built: pl.DataFrame, here: pl.DataFrame, exact: float | None) -> str:
+    """How a network's error compares with the exact solution's of equal strength; of built ones, how it falls.
+
+    Args:
+        built: from `analysis.built_networks`.
+        here: the row of the network that is shown, from `analysis.parity_table`; may be empty.
+        exact: the closed form at its strength; None without one.
+    """
+    if not here.is_empty() and exact is not None and here["relative_error"][0] is not None:
+        error, strength = here["relative_error"][0], here["strength"][0]
+        return (
+            f"This network: relative error {short_number(error)} at parity strength {strength:.2g}, "
+            f"where the exact solution has {short_number(exact)}"
+        )
+    known = built.drop_nulls("relative_error").sort("closed_form", descending=True)
+    if known.is_empty():
+        return "Relative error against the magnitude of odd-parity filters"
+    first, last = known.row(0, named=True), known.row(-1, named=True)
+    return (
+        f"The exact solution’s error falls from {short_number(first['closed_form'])} at a = {first['magnitude']:g} "
+        f"to {short_number(last['closed_form'])} at a = {last['magnitude']:g}"
+    )

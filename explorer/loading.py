@@ -24,6 +24,7 @@ EXAMPLES = Path(__file__).resolve().parents[1] / "data"
 # A driver that was killed changes no file, so the status "running" is looked at again after a while.
 _REREAD_SECONDS = 30
 _OPEN = "open_directory"
+_SHOWN = "fingerprint_shown"
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,8 @@ def fingerprint(directory: Path) -> str:
 def open_study(path: Path) -> Opened:
     """Read a directory, or take it from the cache where no file changed."""
     try:
-        return _read(str(path), fingerprint(path))
+        st.session_state[_SHOWN] = fingerprint(path)
+        return _read(str(path), st.session_state[_SHOWN])
     except OSError as error:
         return Opened(path, None, (f"{path} cannot be read: {error.strerror or error}.",))
 
@@ -137,6 +139,15 @@ def names_of(studies: list[Path]) -> dict[str, Path]:
 def select(path: Path | None) -> None:
     """Make a directory the one that the pages show; None where there is none."""
     st.session_state[_OPEN] = path
+
+
+def has_changed() -> bool:
+    """Whether a file of the open study appeared, changed or went since it was shown."""
+    path = st.session_state.get(_OPEN)
+    try:
+        return path is not None and fingerprint(path) != st.session_state.get(_SHOWN)
+    except OSError:
+        return False
 
 
 def selected() -> Opened | None:

@@ -35,6 +35,8 @@ COMPACTED = "compacted-"
 _CHECKPOINT_NAME = re.compile(r"(?P<run_id>\w+)\.(?P<level>\d+)\.(?P<step>\d+)\.npz")
 # A reader that asks whether the lock is held holds it itself for an instant.
 _LOCK_PATIENCE_SECONDS = 1.0
+# What a person reads of a log's end.
+_LOG_LINES = 20
 # Files that are synced at once.
 _MOST_SYNCS = 8
 
@@ -304,6 +306,13 @@ class RunDirectory:
         path = self.log(run_id)
         with _writing(path), path.open("a", encoding="utf-8") as log:
             log.write(text.rstrip() + "\n")
+
+    def log_tail(self, run_id: str) -> list[str]:
+        """The last lines of a run's log; none where there is no log."""
+        path = self.log(run_id)
+        if not path.exists():
+            return []
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_LINES:]
 
     def write_together(self, *groups: Sequence[File]) -> None:
         """Write files, each whole or not at all; those of a group are there for good before any of the next is.

@@ -130,6 +130,10 @@ class Study:
         """As `steps`, of one run; the other runs' are not read."""
         return self._of_committed(STEPS, run_id)
 
+    def log_tail(self, run_id: str) -> list[str]:
+        """The last lines of a run's log; none of an export."""
+        return RunDirectory(self.path).log_tail(run_id)
+
     @cached_property
     def all_weights(self) -> pl.DataFrame:
         """The table `weights` of committed levels; large."""

@@ -40,7 +40,6 @@ _OUTCOME_COLUMNS = (
     "finished_at",
 )
 _ATTEMPT_COLUMNS = ("level", "attempt", "error_class", "message", "device", "at")
-_LOG_LINES = 20
 # What a person reads of a list; --json has all of it.
 _SHOWN = 8
 
@@ -96,7 +95,7 @@ def story_data(standing: Standing, run_id: str) -> dict:
             attempt | {"at": attempt["at"].isoformat()}
             for attempt in study.attempts.filter(run_id=run_id).select(_ATTEMPT_COLUMNS).to_dicts()
         ],
-        "log": _log_tail(directory.log(run_id)),
+        "log": directory.log_tail(run_id),
         "files": [str(path) for path in _files(directory, run_id)],
     }
 
@@ -201,12 +200,6 @@ def _reason(standing: Standing, run_id: str) -> str:
     rows = standing.study.runs.filter(run_id=run_id)["reason"].to_list()
     messages = standing.study.attempts.filter(run_id=run_id)["message"].to_list()
     return next(filter(None, rows + messages[-1:]), "no reason is recorded")
-
-
-def _log_tail(path: Path) -> list[str]:
-    if not path.exists():
-        return []
-    return path.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_LINES:]
 
 
 def _files(directory: RunDirectory, run_id: str) -> list[Path]:

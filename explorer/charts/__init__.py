@@ -1,7 +1,27 @@
 """From points to Altair charts: pure functions that look the same on a page, in print and in a talk."""
 
-from explorer.charts.axes import INTERVAL_ROOM, tick_labels
-from explorer.charts.curves import HORIZONTAL, agreement, curves, ratios
+from explorer.charts.axes import (
+    INTERVAL_ROOM,
+    tick_labels,
+)
+from explorer.charts.curves import (
+    HORIZONTAL,
+    agreement,
+    curves,
+    ratios,
+)
+from explorer.charts.filters import (
+    against_chance,
+    filter_classes,
+    mask_comparison,
+    with_ring,
+    with_vertical_line,
+)
+from explorer.charts.lattice import (
+    drawing_of,
+    filters_on_lattice,
+    kernel_tiles,
+)
 from explorer.charts.look import (
     METHOD_LABELS,
     SERIES_COLOURS,
@@ -11,13 +31,46 @@ from explorer.charts.look import (
     side_shape,
     value_label,
 )
-from explorer.charts.mask_transfer import RANDOM_MASK, mask_transfer
-from explorer.charts.phase_diagram import VERTICAL, phase_diagram
-from explorer.charts.printing import PRINTS, Print, pdf, png, printed, specification, svg
-from explorer.charts.progress import KINDS, STATUS_COLOURS, run_states
-from explorer.charts.regions import REGION_AXES, region_boundaries, regions
-from explorer.charts.robustness import replicates
-from explorer.charts.training import training_by_method, training_curve
+from explorer.charts.mask_transfer import (
+    RANDOM_MASK,
+    mask_transfer,
+)
+from explorer.charts.phase_diagram import (
+    VERTICAL,
+    phase_diagram,
+)
+from explorer.charts.printing import (
+    PRINTS,
+    Print,
+    pdf,
+    png,
+    printed,
+    specification,
+    svg,
+)
+from explorer.charts.progress import (
+    KINDS,
+    STATUS_COLOURS,
+    run_states,
+)
+from explorer.charts.regions import (
+    REGION_AXES,
+    region_boundaries,
+    regions,
+)
+from explorer.charts.robustness import (
+    replicates,
+)
+from explorer.charts.selection import (
+    selectable,
+)
+from explorer.charts.toric_code import (
+    parity_energy,
+)
+from explorer.charts.training import (
+    training_by_method,
+    training_curve,
+)
 from explorer.charts.transitions import (
     VERDICT_SHAPES,
     branch_differences,
@@ -42,13 +95,20 @@ __all__ = [
     "VERDICT_SHAPES",
     "VERTICAL",
     "Print",
+    "against_chance",
     "agreement",
     "branch_differences",
     "curves",
+    "drawing_of",
     "energy_drift",
     "envelope",
+    "filter_classes",
+    "filters_on_lattice",
+    "kernel_tiles",
     "level_steps",
+    "mask_comparison",
     "mask_transfer",
+    "parity_energy",
     "pdf",
     "phase_diagram",
     "png",
@@ -58,6 +118,7 @@ __all__ = [
     "regions",
     "replicates",
     "run_states",
+    "selectable",
     "side_colour",
     "side_shape",
     "specification",
@@ -67,4 +128,6 @@ __all__ = [
     "training_curve",
     "transition_places",
     "value_label",
+    "with_ring",
+    "with_vertical_line",
 ]

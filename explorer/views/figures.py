@@ -8,7 +8,7 @@ import streamlit as st
 
 from explorer import charts, loading
 from explorer.bundle import bundle, parquet, program
-from explorer.views import address, setting
+from explorer.views import address, opening, setting
 
 _MIMES = {
     "csv": "text/csv",
@@ -34,7 +34,13 @@ def choose_print() -> None:
 
 
 def show_figure(
-    name: str, headline: str, chart: alt.TopLevelMixin, caption: str, table: pl.DataFrame, code: str = ""
+    name: str,
+    headline: str,
+    chart: alt.TopLevelMixin,
+    caption: str,
+    table: pl.DataFrame,
+    code: str = "",
+    select: pl.DataFrame | None = None,
 ) -> None:
     """Draw a chart with all that belongs to it.
 
@@ -45,10 +51,16 @@ def show_figure(
         caption: what points and intervals are, with n and method.
         table: the numbers drawn.
         code: Python lines that make `table` and `chart` from the states that the page's setting chose.
+        select: rows of `states` whose marks the chart has; a click on one opens that network. None: no mark
+            leads anywhere.
     """
     st.subheader(headline, anchor=False)
-    st.altair_chart(chart, theme=None, width="stretch", key=f"chart {name}")
-    st.caption(caption)
+    if select is None:
+        st.altair_chart(chart, theme=None, width="stretch", key=f"chart {name}")
+        st.caption(caption)
+    else:
+        opening.show_chart(f"chart {name}", charts.selectable(chart), select)
+        st.caption(f"{caption} {opening.HINT}")
     with st.expander("Table and downloads"):
         show_table(name, table)
         size = charts.PRINTS[st.session_state.get(_PRINT, _FIRST_PRINT)]

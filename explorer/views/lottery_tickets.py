@@ -66,6 +66,7 @@ quantity = analysis.QUANTITIES["relative_error"]
 table = analysis.curve_points(states, quantity, confidence={confidence})
 networks = analysis.network_points(states, quantity)
 chart = charts.curves(table, networks, quantity, "series", {horizontal!r})""",
+    select=states,
 )
 if ratios.is_empty():
     st.info("Ratios between ticket variants appear once two variants of one trajectory are trained.")

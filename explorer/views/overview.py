@@ -73,6 +73,11 @@ troubled = analysis.troubled_runs(opened.study.runs)
 if not troubled.is_empty():
     st.subheader("Runs that did not end as planned", anchor=False)
     figures.show_table("troubled-runs", troubled)
+    run_ids = troubled["run_id"].to_list()
+    run_id = address.choose("Log of", "log", run_ids, run_ids[0])
+    lines = opened.study.log_tail(run_id)
+    st.code("\n".join(lines) if lines else "No log of this run is here.", language=None)
+    st.caption(f"`python -m orchestrator SWEEP --explain {run_id}` tells the run's whole story.")
 
 below = analysis.below_reference(opened.study.states)
 if not below.is_empty():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import polars as pl
 import streamlit as st
 
@@ -83,6 +85,12 @@ def choose_setting(states: pl.DataFrame, across: tuple[str, ...] = ()) -> pl.Dat
             f"states = states.filter((pl.col({column!r}) == {chosen!r}){also_dense})"
         )
     return states
+
+
+def address_of(network: Mapping) -> dict[str, str]:
+    """The setting and side of a row of `states`, as an address has them."""
+    values = {column: network[column] for column in (*_CHOICES, "side")}
+    return {column: address.plain_text(value) for column, value in values.items() if value is not None}
 
 
 def _only_or_chosen(label: str, key: str, values: pl.Series):

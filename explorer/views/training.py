@@ -3,21 +3,12 @@
 import polars as pl
 import streamlit as st
 
-from explorer import charts, loading
+from explorer import captions, charts, loading
 from explorer.views import address, figures, setting
 
 st.title("Training", anchor=False)
 states = setting.choose_setting(setting.trained_networks("training curves"))
 study = loading.selected().study
-
-
-def run_name(run: dict) -> str:
-    """A run in words, with its id."""
-    variant = "" if run["variant"] is None else f" {run['variant']} at level {run['level']}"
-    if variant and run["mask_field"] != run["field"] and run["mask_field"] is not None:
-        variant += f" (mask of h = {run['mask_field']:g} at h = {run['field']:g})"
-    return f"{run['side']} × {run['side']} {run['kind']}{variant}, replicate {run['replicate']} · {run['run_id']}"
-
 
 columns = st.columns([1, 1, 3])
 with columns[0]:
@@ -28,7 +19,7 @@ with columns[1]:
     kinds = [kind for kind in charts.KINDS if kind in set(states["kind"])]
     kind = address.choose("Kind", "kind", kinds, kinds[0])
 runs = states.filter(pl.col("kind") == kind).unique("run_id").sort("variant", "level", "replicate", "run_id")
-names = {run["run_id"]: run_name(run) for run in runs.iter_rows(named=True)}
+names = {run["run_id"]: captions.run_name(run) for run in runs.iter_rows(named=True)}
 with columns[2]:
     run_id = address.choose("Run", "run", list(names), next(iter(names)), names=names.get)
 run = runs.row(by_predicate=pl.col("run_id") == run_id, named=True)

@@ -292,6 +292,11 @@ def test_a_diverged_run_is_listed_with_its_reason_and_counts_as_finished(app, un
     assert test.metric[0].value == "1 of 32"
     listed = next(frame.value for frame in test.dataframe if "reason" in frame.value.columns)
     assert "diverged: energy is NaN at step 412" in set(listed["reason"])
+    assert test.code[0].value == "No log of this run is here."
+    (untrained / "logs").mkdir(exist_ok=True)
+    log = [f"line {k}" for k in range(30)]
+    (untrained / "logs" / f"{NETWORKS[0].run.run_id}.log").write_text("\n".join(log))
+    assert app(untrained).code[0].value.splitlines() == log[-20:]
     # Its trajectory and tickets can't be trained any more, and say so.
     assert (listed["status"] == "blocked").sum() == 7
 
