@@ -18,11 +18,14 @@ from explorer.analysis import (
     BY_TRAJECTORIES,
     MOST_MARKS,
     NO_INTERVAL,
+    REGION_VALUES,
     ROUNDING,
     Quantity,
+    Regions,
 )
+from explorer.analysis.regions import EXPONENT, HIGH, LOW
+from explorer.numbers import NONE, SUPERSCRIPTS, interval, interval_alone, with_error
 
-SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 # How a caption says what a chart does with intervals of many decades.
 CUT = "cut where they reach a decade beyond all marks"
 
@@ -178,6 +181,130 @@ def agreement_headline(agreement: pl.DataFrame) -> str:
 
 def _listed(parts: list[str]) -> str:
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def replicate_headline(table: pl.DataFrame, labels: dict[str, str]) -> str:
+    """Each variant's mean at the sparsest level, in a sentence.
+
+    Args:
+        table: from `analysis.replicate_table`, at least one row.
+        labels: how variants are written.
+    """
+    sparsest = table.filter(pl.col("level") == pl.col("level").max())
+    means = [
+        f"{with_error(row['mean'], row['error'], 3)} of {labels[row['series']]}"
+        for row in sparsest.iter_rows(named=True)
+    ]
+    return f"At {sparsest['parameters_per_spin'][0]:.3g} weights per spin: relative error {_listed(means)}"
+
+
+def replicate_texts(table: pl.DataFrame, confidence: float, labels: dict[str, str]) -> pl.DataFrame:
+    """The table as the paper prints it: mean with error, and both intervals, as texts.
+
+    Args:
+        table: from `analysis.replicate_table`.
+        confidence: what its intervals were made with.
+        labels: how variants are written.
+    """
+    rows = [
+        {
+            "weights per spin": f"{row['parameters_per_spin']:.3g}",
+            "ticket": labels[row["series"]],
+            "mean": with_error(row["mean"], row["error"], 3),
+            f"{confidence * 100:g} % over replicates": interval_alone(row["low"], row["high"]),
+            f"{confidence * 100:g} % over trajectories": interval_alone(
+                row["clustered_low"], row["clustered_high"]
+            ),
+            "replicates": row["replicates"],
+            "trajectories": row["trajectories"],
+        }
+        for row in table.iter_rows(named=True)
+    ]
+    return pl.DataFrame(rows)
+
+
+def method_headline(ratios: pl.DataFrame, labels: dict[str, str]) -> str:
+    """How much worse the other methods are than the reference, over all densities, in a sentence.
+
+    Args:
+        ratios: from `analysis.method_ratios`.
+        labels: how methods are written.
+    """
+    if ratios.is_empty():
+        return "Relative error by pruning method"
+    medians = ratios.group_by("numerator", "denominator").agg(pl.col("ratio").median()).sort("numerator")
+    clauses = [
+        f"error × {short_factor(row['ratio'])} by {labels[row['numerator']]}"
+        for row in medians.iter_rows(named=True)
+    ]
+    return f"Against {labels[medians['denominator'][0]]}, median over densities: {', '.join(clauses)}"
+
+
+def equivalence_sentence(row: dict, alpha: float, labels: dict[str, str]) -> str:
+    """The verdict on a pair of ticket variants, with the numbers that it rests on.
+
+    Args:
+        row: of `analysis.ticket_equivalence`.
+        alpha: the level it was tested at.
+        labels: how variants are written.
+    """
+    names = f"{labels[row['numerator']]} and {labels[row['denominator']]}"
+    if row["reason"]:
+        return f"{names} can't be tested: error × {short_factor(row['ratio'])}. {row['reason']}"
+    verdict = {
+        "equivalent": f"are equivalent within a factor of {row['margin']:g} (p = {row['p_equivalent']:.2g})",
+        "different": f"differ (p = {row['p_different']:.2g}), and not by less than a factor of {row['margin']:g}",
+        "undecided": f"are neither shown to be equivalent within a factor of {row['margin']:g} "
+        f"(p = {row['p_equivalent']:.2g}) nor to differ (p = {row['p_different']:.2g})",
+    }[row["verdict"]]
+    effect = interval(row["ratio"], row["low"], row["high"])
+    return (
+        f"{names} {verdict}: error × {effect} at {1 - 2 * alpha:.0%}, n = {row['trajectories']} trajectories. "
+        f"The smallest margin that passes at {alpha:.0%} is × {short_factor(row['smallest_margin'])}."
+    )
+
+
+def region_headline(found: Regions, quantity: Quantity) -> str:
+    """With what power the curves fall between their plateaus, and how many have which.
+
+    Args:
+        found: from `analysis.fit_regions`.
+        quantity: what was fitted.
+    """
+    name, values, curves = quantity.name.capitalize(), found.values, len(found.curves)
+    exponents = values.filter(pl.col("value") == EXPONENT)["estimate"]
+    if exponents.is_empty():
+        return f"{name}: no curve has a power law"
+    low, high = f"{exponents.min():.1f}", f"{exponents.max():.1f}"
+    power = low if low == high else f"{low} to {high}"
+    plateaus = [
+        f"{(values['value'] == plateau).sum()} of {curves} reach a {plateau}" for plateau in (LOW, HIGH)
+    ]
+    return f"{name} falls with the power {power} of the weights; {' and '.join(plateaus)}"
+
+
+def region_table(found: Regions, by: str, names: list[str]) -> pl.DataFrame:
+    """A row a curve: each fitted number with its interval as text, n, and what could not be fitted.
+
+    Args:
+        found: from `analysis.fit_regions`.
+        by: the column that tells its curves apart.
+        names: how the curves are written, one for each row of `found.curves`.
+    """
+    texts = {
+        (row[by], row["value"]): interval(row["estimate"], row["low"], row["high"])
+        for row in found.values.iter_rows(named=True)
+    }
+    return found.curves.select(
+        pl.Series("curve", names, pl.String),
+        *(
+            pl.Series(value, [texts.get((curve, value), NONE) for curve in found.curves[by]], pl.String)
+            for value in REGION_VALUES
+        ),
+        *("densities", "trajectories", "networks"),
+        pl.Series("bends w", [interval(width, None, None) for width in found.curves["width"]], pl.String),
+        *("interval", "remark"),
+    )
 
 
 def transfer_headline(table: pl.DataFrame) -> str:

@@ -19,6 +19,11 @@ from explorer.analysis.decimation import (
     MOST_MARKS,
     thinned,
 )
+from explorer.analysis.equivalence import (
+    ALPHA,
+    EQUIVALENCE_VERDICTS,
+    ticket_equivalence,
+)
 from explorer.analysis.filters import (
     BY_DRAWS,
     DIRECT,
@@ -54,6 +59,11 @@ from explorer.analysis.progress import (
     status_counts,
     troubled_runs,
 )
+from explorer.analysis.pruning_methods import (
+    REFERENCE_METHOD,
+    method_ratios,
+    of_methods,
+)
 from explorer.analysis.quantities import (
     QUANTITIES,
     ROUNDING,
@@ -67,7 +77,22 @@ from explorer.analysis.quantities import (
     what_varied,
     with_quantities,
 )
-from explorer.analysis.references import gap_headline, gaps, reference_differences, reference_energies
+from explorer.analysis.references import (
+    gap_headline,
+    gaps,
+    reference_differences,
+    reference_energies,
+)
+from explorer.analysis.regions import (
+    BOUNDARIES,
+    REGION_VALUES,
+    Regions,
+    fit_regions,
+)
+from explorer.analysis.robustness import (
+    TABLE_CONFIDENCE,
+    replicate_table,
+)
 from explorer.analysis.sizes import (
     agreement_windows,
     size_agreement,
@@ -101,6 +126,8 @@ from explorer.analysis.transitions import (
 )
 
 __all__ = [
+    "ALPHA",
+    "BOUNDARIES",
     "BY_DRAWS",
     "BY_MEASUREMENT",
     "BY_REPLICATES",
@@ -109,16 +136,20 @@ __all__ = [
     "CRITERIA",
     "DECADES",
     "DIRECT",
+    "EQUIVALENCE_VERDICTS",
     "FULL_WEIGHTS_PER_SPIN",
     "MOST_MARKS",
     "NO_INTERVAL",
     "NO_JUMP",
     "ORDER_PARAMETERS",
     "QUANTITIES",
+    "REFERENCE_METHOD",
+    "REGION_VALUES",
     "REGROWN",
     "ROUNDING",
     "SETTINGS",
     "SORTS",
+    "TABLE_CONFIDENCE",
     "TICKET_PAIRS",
     "TRAJECTORY",
     "UNFINISHED",
@@ -127,6 +158,7 @@ __all__ = [
     "Criterion",
     "HiddenLayer",
     "Quantity",
+    "Regions",
     "agreement_windows",
     "below_reference",
     "branch_differences",
@@ -142,6 +174,7 @@ __all__ = [
     "detect_transitions",
     "filter_weights",
     "filters",
+    "fit_regions",
     "gap_headline",
     "gaps",
     "grid_cells",
@@ -151,7 +184,9 @@ __all__ = [
     "level_steps",
     "lowest_energy_envelope",
     "mask_transfer",
+    "method_ratios",
     "network_points",
+    "of_methods",
     "own_masks",
     "parity_table",
     "phase_points",
@@ -160,12 +195,14 @@ __all__ = [
     "reference_differences",
     "reference_energies",
     "remaining_work",
+    "replicate_table",
     "sides_without_reference",
     "size_agreement",
     "sorted_filters",
     "status_counts",
     "step_points",
     "thinned",
+    "ticket_equivalence",
     "ticket_ratios",
     "troubled_runs",
     "what_varied",

@@ -23,11 +23,13 @@ from explorer.charts.lattice import (
     kernel_tiles,
 )
 from explorer.charts.look import (
+    METHOD_LABELS,
     SERIES_COLOURS,
     SERIES_LABELS,
     SERIES_SHAPES,
     side_colour,
     side_shape,
+    value_label,
 )
 from explorer.charts.mask_transfer import (
     RANDOM_MASK,
@@ -51,7 +53,17 @@ from explorer.charts.progress import (
     STATUS_COLOURS,
     run_states,
 )
-from explorer.charts.references import gaps
+from explorer.charts.references import (
+    gaps,
+)
+from explorer.charts.regions import (
+    REGION_AXES,
+    region_boundaries,
+    regions,
+)
+from explorer.charts.robustness import (
+    replicates,
+)
 from explorer.charts.selection import (
     selectable,
 )
@@ -59,6 +71,7 @@ from explorer.charts.toric_code import (
     parity_energy,
 )
 from explorer.charts.training import (
+    training_by_method,
     training_curve,
 )
 from explorer.charts.transitions import (
@@ -74,8 +87,10 @@ __all__ = [
     "HORIZONTAL",
     "INTERVAL_ROOM",
     "KINDS",
+    "METHOD_LABELS",
     "PRINTS",
     "RANDOM_MASK",
+    "REGION_AXES",
     "SERIES_COLOURS",
     "SERIES_LABELS",
     "SERIES_SHAPES",
@@ -103,6 +118,9 @@ __all__ = [
     "png",
     "printed",
     "ratios",
+    "region_boundaries",
+    "regions",
+    "replicates",
     "run_states",
     "selectable",
     "side_colour",
@@ -110,8 +128,10 @@ __all__ = [
     "specification",
     "svg",
     "tick_labels",
+    "training_by_method",
     "training_curve",
     "transition_places",
+    "value_label",
     "with_ring",
     "with_vertical_line",
 ]

@@ -80,23 +80,31 @@ def curves(
     return styled(alt.layer(*layers))
 
 
-def ratios(table: pl.DataFrame) -> alt.LayerChart:
-    """Ticket variants' relative errors over those of `init_imp`, against weights per spin.
+def ratios(
+    table: pl.DataFrame,
+    by: str = "series",
+    reference: str = "T(init, imp)",
+    horizontal: str = "parameters_per_spin",
+) -> alt.LayerChart:
+    """Relative errors of ticket variants, or of methods, over those of one of them, against density.
 
     Args:
-        table: from `analysis.ticket_ratios`, of one side.
+        table: from `analysis.ticket_ratios`, of one side, or from `analysis.method_ratios`.
+        by: what its `numerator` is: `series` or `method`.
+        reference: the denominator, as the axis has it.
+        horizontal: a key of `HORIZONTAL`.
 
     Raises:
         ValueError: there are no ratios.
     """
-    refuse_nothing(table, "ticket ratios")
-    table = table.with_columns(series="numerator")
-    look = Look.of(table, "series")
-    x = channel(alt.X, "parameters_per_spin", HORIZONTAL["parameters_per_spin"], table["parameters_per_spin"])
+    refuse_nothing(table, "ratios")
+    table = table.with_columns(pl.col("numerator").alias(by))
+    look = Look.of(table, by)
+    x = channel(alt.X, horizontal, HORIZONTAL[horizontal], table[horizontal])
     seen = seen_by(pl.concat([table["ratio"], pl.Series([1.0])]), table)
 
     def y(field: str) -> alt.Y:
-        return channel(alt.Y, field, "error / error of T(init, imp)", seen)
+        return channel(alt.Y, field, f"error / error of {reference}", seen)
 
     base = alt.Chart(look.labelled(table))
     equal = alt.Chart(pl.DataFrame({"ratio": [1.0]})).mark_rule(color=INK, strokeDash=[4, 3])

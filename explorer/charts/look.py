@@ -40,6 +40,11 @@ SERIES_SHAPES = {
 SIDE_COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#000000")
 SIDE_SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "circle", "square")
 _FIRST_SIDE = 3
+METHOD_LABELS = {"imp_wr": "IMP-WR", "imp_ct": "IMP-CT", "irp_wr": "IRP-WR"}
+METHOD_COLOURS = {"imp_wr": "#0072B2", "imp_ct": "#E69F00", "irp_wr": "#CC79A7"}
+METHOD_SHAPES = {"imp_wr": "square", "imp_ct": "diamond", "irp_wr": "triangle-up"}
+NETWORK_LABELS = {"ffnn": "FFNN", "cnn": "CNN", "rescnn": "ResCNN", "odd_parity": "odd parity"}
+_SYMBOLS = {"width_per_spin": "α", "field": "h"}
 FONT = "Source Serif, STIX Two Text, Times New Roman, Liberation Serif, DejaVu Serif, serif"
 
 INK, GRID, SHADE = "#222222", "#E8E8E8", "#009E73"
@@ -54,9 +59,17 @@ def side_shape(side: int) -> str:
     return SIDE_SHAPES[(side - _FIRST_SIDE) % len(SIDE_SHAPES)]
 
 
+def value_label(column: str, value) -> str:
+    """A value of a column as a legend has it: α = 2.5, h = 3.04438, IMP-WR, FFNN."""
+    if column in ("method", "network"):
+        return {**METHOD_LABELS, **NETWORK_LABELS}.get(value, str(value))
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{_SYMBOLS.get(column, column)} = {text}"
+
+
 @dataclass(frozen=True)
 class Look:
-    """Colour and shape of each value of `series`, `side` or `width_per_spin`, in the legend's order."""
+    """Colour and shape of each value of `series`, `side` or another column, in the legend's order."""
 
     by: str
     values: tuple
@@ -71,11 +84,14 @@ class Look:
             values = tuple(sorted(found))
             labels = tuple(f"L = {side}" for side in values)
             return cls(by, values, labels, tuple(map(side_colour, values)), tuple(map(side_shape, values)))
-        if by == "width_per_spin":
+        if by != "series":
+            # Ascending, and a method keeps its look on every page.
             values = tuple(sorted(found))
-            labels = tuple(f"α = {width:g}" for width in values)
-            # The order alone tells widths apart: they double from one to the next, and few figures have all.
-            return cls(by, values, labels, SIDE_COLOURS[: len(values)], SIDE_SHAPES[: len(values)])
+            colours, shapes = (
+                tuple(own.get(value, others[k % len(others)]) for k, value in enumerate(values, start=1))
+                for own, others in ((METHOD_COLOURS, SIDE_COLOURS), (METHOD_SHAPES, SIDE_SHAPES))
+            )
+            return cls(by, values, tuple(value_label(by, value) for value in values), colours, shapes)
         values = tuple(series for series in SERIES_LABELS if series in found)
         tables = (SERIES_LABELS, SERIES_COLOURS, SERIES_SHAPES)
         return cls(by, values, *(tuple(table[v] for v in values) for table in tables))
@@ -97,7 +113,7 @@ class Look:
     @property
     def _legend(self) -> alt.Legend:
         # Few entries a line, so that a narrow screen shows them all.
-        return alt.Legend(columns=4 if self.by == "side" else 2)
+        return alt.Legend(columns=2 if self.by == "series" else 4)
 
     def marks(self, chart: alt.Chart, is_open: str, **style) -> tuple[alt.Chart, alt.Chart]:
         """Two layers of points: filled ones, and open ones where the expression holds."""

@@ -7,11 +7,11 @@ import polars as pl
 
 from explorer import analysis
 from explorer.analysis import VERDICTS, Quantity
-from explorer.captions import SUPERSCRIPTS
 from explorer.charts.axes import channel, tick_labels
 from explorer.charts.curves import HORIZONTAL
 from explorer.charts.look import INK, refuse_nothing, styled
 from explorer.charts.transitions import verdict_marks
+from explorer.numbers import SUPERSCRIPTS
 
 VERTICAL = {"field": "transverse field   h / J", "side": "side   L"}
 # Perceptually uniform, and told apart by readers with any colour vision.

@@ -10,11 +10,6 @@ DRAWINGS = {"measured": "as measured", "interpolated": "interpolated"}
 UPWARDS = {"field": "field h", "side": "side L"}
 
 
-def _layer(label: str, key: str, default: str) -> bool:
-    """Whether a layer is drawn."""
-    return address.choose(label, key, ("on", "off"), default, widget=st.radio, horizontal=True) == "on"
-
-
 st.title("Phase diagram", anchor=False)
 networks = analysis.own_masks(setting.trained_networks("phase diagrams"))
 trajectories = networks.filter(pl.col("series") == analysis.TRAJECTORY)
@@ -55,11 +50,11 @@ with columns[3]:
         states = states.filter(pl.col("side") == side)
 columns = st.columns(3)
 with columns[0]:
-    contours = _layer("Contours", "contours", "on")
+    contours = address.switch("Contours", "contours", True)
 with columns[1]:
-    dots = _layer("Measured points", "dots", "off")
+    dots = address.switch("Measured points", "dots", False)
 with columns[2]:
-    places = _layer("Transitions", "transitions", "on")
+    places = address.switch("Transitions", "transitions", True)
 columns = st.columns(3)
 with columns[0]:
     criterion = transitions.choose_criterion()

@@ -155,7 +155,7 @@ def test_nothing_to_draw_is_refused_with_a_sentence():
     states = states_of()
     with pytest.raises(ValueError, match="no points of the relative error of the energy to draw"):
         curves_of(states.clear())
-    with pytest.raises(ValueError, match="no ticket ratios to draw"):
+    with pytest.raises(ValueError, match="no ratios to draw"):
         charts.ratios(analysis.ticket_ratios(states.clear()))
 
 
