@@ -4,7 +4,7 @@ One loop for ray and for the inline executor. Every write is whole or absent, so
 between any two of them; the next start goes on from what is committed.
 
 A slot that reports gets its next task before what it reported is written: the networks and checkpoints that the
-task starts from are still in memory, and the disk works beside the slots.
+task starts from are still in memory, and a thread writes beside the slots.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ from orchestrator.slots import Slot
 from orchestrator.store import Study, schedule_of, start_after
 from orchestrator.tables import ATTEMPTS, REFERENCES, RUNS, STATES, STEPS, WEIGHTS, Table, run_fields
 from orchestrator.units import Unit, prerequisite
+from orchestrator.writing import Record, Writer
 
 # A kill loses at most this much of each slot's work; a stretch costs a checkpoint and a message.
 STRETCH_SECONDS = 5.0
@@ -84,21 +85,6 @@ class Executor(Protocol):
     def wait(self, timeout_seconds: float) -> list[tuple[Slot, Results]]: ...
 
     def replace(self, slot: Slot) -> None: ...
-
-
-@dataclass
-class _Record:
-    """What came back of a unit and is not written yet.
-
-    Attributes:
-        files: what must be there for good before the rest is, each made when it is written.
-        commits: what makes them count.
-        afterwards: what is done once all is written.
-    """
-
-    files: list[Callable[[], File]]
-    commits: list[Callable[[], File]]
-    afterwards: Callable[[], None]
 
 
 @dataclass
@@ -171,7 +157,7 @@ class Loop:
         self._close_shortened_trajectories(study)
         self._parts = most_parts(directory)
         self._weights, self._checkpoints = RecentWeights(directory), RecentCheckpoints(directory)
-        self._unwritten: list[_Record] = []
+        self._writer = Writer(directory)
 
     def _train_together(self, batches: Sequence[Batch]) -> None:
         self._batches = list(batches)
@@ -214,7 +200,8 @@ class Loop:
             while not self._stopped():
                 self._end_rests()
                 assign()
-                self._write_down()
+                with self.overhead.driver("writing"):
+                    self._writer.proceed()
                 # Without slots there may be work left: the executor waits for some, or says that none will come.
                 if works or not (executor.slots or self.ended_by_failure or self.schedule.finished):
                     for slot, results in executor.wait(_WAIT_SECONDS):
@@ -229,7 +216,8 @@ class Loop:
                 self._progress.tick(self.schedule, max(1, len(executor.slots)))
         finally:
             # However it ends, what came back is not lost.
-            self._write_down()
+            with self.overhead.driver("writing"):
+                self._writer.finish()
         self.overhead.end()
 
     def _patience(self, batch: list[_Work]) -> float:
@@ -256,7 +244,7 @@ class Loop:
         job = self._plan.jobs[unit.run_id]
         self._progress.started(slot, unit, job)
         # After what the unit starts from, in a log that both share.
-        self._unwritten.append(_Record([], [], lambda: self._log(unit, f"begins on {slot.name}")))
+        self._writer.add(Record(afterwards=lambda: self._log(unit, f"begins on {slot.name}")))
         with self.overhead.driver("preparing"):
             return _Work(unit, self._task(unit, job))
 
@@ -311,21 +299,6 @@ class Loop:
             pairs = zip(batch, results, strict=True)
             return [work for work, result in pairs if self._received(slot, work, result)]
 
-    def _write_down(self) -> None:
-        """Write what came back; after that it outlives any crash."""
-        if not self._unwritten:
-            return
-        with self.overhead.driver("writing"):
-            records, self._unwritten = self._unwritten, []
-            self._directory.write_together(
-                [make() for record in records for make in record.files],
-                [make() for record in records for make in record.commits],
-            )
-            for record in records:
-                record.afterwards()
-            self._weights.trim()
-            self._checkpoints.trim()
-
     def _halve(self, slot: Slot, works: list[_Work], failures: Sequence[Failure]) -> None:
         """Go on with two batches in place of one that does not fit, each member from its last checkpoint."""
         (batch,) = [batch for batch in self._batches if works[0].unit.run_id in batch]
@@ -378,7 +351,12 @@ class Loop:
 
     def _go_on(self, work: _Work, result: Outcome | ReferenceOutcome) -> None:
         checkpoint, file = self._keep_checkpoint(work.unit, result)
-        self._unwritten.append(_Record([file], [], lambda: self._checkpoints.remove_older(checkpoint)))
+
+        def afterwards() -> None:
+            self._checkpoints.written(checkpoint)
+            self._checkpoints.remove_older(checkpoint)
+
+        self._writer.add(Record((file,), afterwards=afterwards))
         self._progress.advanced(work.unit, result)
         work.task = replace(work.task, checkpoint=result.checkpoint)
 
@@ -398,9 +376,9 @@ class Loop:
 
         def afterwards() -> None:
             self._log(unit, f"done, energy {outcome.energy:.12g}")
-            self._checkpoints.remove_all(unit.run_id, kept)
+            self._remove_checkpoints(unit, kept)
 
-        self._unwritten.append(_Record(files, [self._rows(REFERENCES, unit, [outcome.row])], afterwards))
+        self._writer.add(Record(tuple(files), (self._rows(REFERENCES, unit, [outcome.row]),), afterwards))
 
     def _commit(self, slot: Slot, unit: Unit, job: Job, outcome: Outcome) -> None:
         """Keep a trained network; its row of `states` comes last and makes the rest count."""
@@ -423,11 +401,20 @@ class Loop:
         def afterwards() -> None:
             energy = f"{outcome.state['energy']:.10g} ± {outcome.state['energy_error']:.2g}"
             self._log(unit, f"done, energy {energy}")
+            self._weights.written(*unit)
             self._compact_if_many()
-            self._checkpoints.remove_all(unit.run_id, kept)
+            self._remove_checkpoints(unit, kept)
 
         state = {"run_id": unit.run_id, "level": unit.level} | outcome.state
-        self._unwritten.append(_Record(files, [self._rows(STATES, unit, [state])], afterwards))
+        self._writer.add(Record(tuple(files), (self._rows(STATES, unit, [state]),), afterwards))
+
+    def _remove_checkpoints(self, unit: Unit, kept: Checkpoint | None) -> None:
+        """Remove those that a committed unit needs no more: all but the one that closes it, if one does."""
+        if kept is None:
+            self._checkpoints.remove_all(unit.run_id)
+        else:
+            self._checkpoints.written(kept)
+            self._checkpoints.remove_before(kept)
 
     def _compact_if_many(self) -> None:
         """Merge the parts once there are many, so that --status and the app stay fast while a study runs."""
@@ -449,7 +436,7 @@ class Loop:
             self._log(unit, f"diverged: {outcome.diverged}")
 
         row = self._run_row(unit, job, "diverged", outcome.diverged, _where(slot, outcome))
-        self._unwritten.append(_Record([], [row], afterwards))
+        self._writer.add(Record(commits=(row,), afterwards=afterwards))
         self._progress.note(f"{unit.run_id} diverged: {outcome.diverged}")
         self._end(unit, "diverged")
 

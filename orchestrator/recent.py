@@ -20,30 +20,37 @@ Key, Value = TypeVar("Key"), TypeVar("Value")
 
 
 class _Recent(Generic[Key, Value]):
-    """Values by key, the least recently used of them forgotten beyond a number of bytes."""
+    """Values by key; beyond a number of bytes the least recently used of those that are written are forgotten."""
 
     def __init__(self, most_bytes: int):
         self._most_bytes, self._bytes = most_bytes, 0
         self._kept: OrderedDict[Key, tuple[Value, int]] = OrderedDict()
+        self._written: OrderedDict[Key, None] = OrderedDict()
 
     def keep(self, key: Key, value: Value, size: int) -> None:
+        """Keep a value that is nowhere else yet."""
         self.forget(key)
         self._kept[key] = value, size
         self._bytes += size
 
+    def written(self, key: Key) -> None:
+        """The value is on disk, too."""
+        if key in self._kept:
+            self._written[key] = None
+        while self._bytes > self._most_bytes and self._written:
+            self.forget(next(iter(self._written)))
+
     def get(self, key: Key) -> Value | None:
         if key not in self._kept:
             return None
-        self._kept.move_to_end(key)
+        if key in self._written:
+            self._written.move_to_end(key)
         return self._kept[key][0]
 
     def forget(self, key: Key) -> None:
+        self._written.pop(key, None)
         if key in self._kept:
             self._bytes -= self._kept.pop(key)[1]
-
-    def trim(self) -> None:
-        while self._bytes > self._most_bytes:
-            self.forget(next(iter(self._kept)))
 
 
 class RecentWeights:
@@ -53,7 +60,7 @@ class RecentWeights:
         self._directory, self._recent = directory, _Recent(most_bytes)
 
     def keep(self, run_id: str, level: int, weights: NetworkWeights) -> None:
-        """Remember a network, also one that is not written yet; `trim` once it is."""
+        """Remember a network that is not written yet; `written` says when it is."""
         # What came through ray lies in its store, which is small.
         own = {
             layer: LiveWeights(live.shape, np.array(live.indices), np.array(live.values))
@@ -70,13 +77,14 @@ class RecentWeights:
         """
         weights = self._recent.get((run_id, level))
         if weights is None:
-            self.keep(run_id, level, read_weights(self._directory, run_id, level))
-            weights = self._recent.get((run_id, level))
+            weights = read_weights(self._directory, run_id, level)
+            self.keep(run_id, level, weights)
+            self.written(run_id, level)
         return weights
 
-    def trim(self) -> None:
-        """Forget what is oldest, where there is too much; what is forgotten must be written."""
-        self._recent.trim()
+    def written(self, run_id: str, level: int) -> None:
+        """The network is on disk, and may be forgotten where there is too much."""
+        self._recent.written((run_id, level))
 
 
 class RecentCheckpoints:
@@ -97,7 +105,7 @@ class RecentCheckpoints:
         return sorted(found, key=lambda each: each.step, reverse=True)
 
     def add(self, run_id: str, level: int, step: int, contents: bytes) -> Checkpoint:
-        """Remember a checkpoint, also one that is not written yet; `trim` once it is."""
+        """Remember a checkpoint that is not written yet; `written` says when it is."""
         checkpoint = Checkpoint(self._directory.checkpoint(run_id, level, step), run_id, level, step)
         if checkpoint not in self._of_run[run_id]:
             self._of_run[run_id].append(checkpoint)
@@ -114,9 +122,14 @@ class RecentCheckpoints:
             each for each in self._of_run[kept.run_id] if each.level == kept.level and each.step < kept.step
         )
 
-    def remove_all(self, run_id: str, keep: Checkpoint | None = None) -> None:
-        """Remove a run's checkpoints but one."""
-        self._remove(each for each in self._of_run.get(run_id, ()) if each != keep)
+    def remove_before(self, kept: Checkpoint) -> None:
+        """Remove a run's earlier checkpoints, of its earlier levels too; later ones there may be already."""
+        at = kept.level, kept.step
+        self._remove(each for each in self._of_run[kept.run_id] if (each.level, each.step) < at)
+
+    def remove_all(self, run_id: str) -> None:
+        """Remove the checkpoints of a run that needs none any more."""
+        self._remove(self._of_run.get(run_id, ()))
 
     def _remove(self, checkpoints: Iterable[Checkpoint]) -> None:
         for checkpoint in list(checkpoints):
@@ -124,6 +137,6 @@ class RecentCheckpoints:
             self._recent.forget(checkpoint)
             self._directory.remove_checkpoint(checkpoint)
 
-    def trim(self) -> None:
-        """Forget what is oldest, where there is too much; what is forgotten must be written."""
-        self._recent.trim()
+    def written(self, checkpoint: Checkpoint) -> None:
+        """The checkpoint is on disk, and its contents may be forgotten where there is too much."""
+        self._recent.written(checkpoint)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nqs.tasks import LiveWeights, ReferenceTask, Task
-from orchestrator import loop, recent
+from orchestrator import loop, recent, writing
 from orchestrator.actors import ExecutorError, InlineExecutor
 from orchestrator.recent import RecentCheckpoints, RecentWeights
 from orchestrator.run_directory import RunDirectory, StudyError
@@ -38,6 +38,8 @@ def test_a_study_is_the_same_whether_units_start_from_memory_or_from_disk(
     monkeypatch.setattr(recent, "read_weights", lambda *key: (reads.append(key), read(*key))[1])
     for name, kind in (("RecentWeights", RecentWeights), ("RecentCheckpoints", RecentCheckpoints)):
         monkeypatch.setattr(loop, name, lambda directory, kind=kind: kind(directory, most_bytes))
+    # Each unit is written before the next one starts, so that the first network is forgotten when it is asked for again.
+    monkeypatch.setattr(writing, "MOST_WAITING", 0)
     run_study(tmp_path, small_plan())
     assert bool(reads) == (most_bytes == 0)
     assert_same_tables(undisturbed, read_study(tmp_path))
@@ -50,9 +52,23 @@ def test_the_least_recently_used_networks_are_forgotten_beyond_so_many_bytes(dir
         weights.keep("t1", level, network(10))
     # What is not written yet must not be forgotten, whatever it takes.
     assert [len(weights.of("t1", level)["hidden"].values) for level in range(3)] == [10, 10, 10]
+    for level in range(2):
+        weights.written("t1", level)
+    weights.of("t1", 1)  # only as `of` and `written` say is a network the last used one
+    assert [len(weights.of("t1", level)["hidden"].values) for level in (1, 2)] == [10, 10]
+    with pytest.raises(StudyError, match=r"weights.t1\.0\.parquet is missing"):
+        weights.of("t1", 0)
+
+
+def test_the_order_of_use_decides_which_of_the_written_networks_goes(directory):
+    weights = RecentWeights(directory, most_bytes=250)
+    for level in range(2):
+        weights.keep("t1", level, network(10))
+        weights.written("t1", level)
     weights.of("t1", 0)
-    weights.trim()
-    assert len(weights.of("t1", 0)["hidden"].values) == len(weights.of("t1", 2)["hidden"].values) == 10
+    weights.keep("t1", 2, network(10))
+    weights.written("t1", 2)
+    assert len(weights.of("t1", 0)["hidden"].values) == 10
     with pytest.raises(StudyError, match=r"weights.t1\.1\.parquet is missing"):
         weights.of("t1", 1)
 
@@ -77,9 +93,13 @@ def test_checkpoints_are_those_of_the_directory_and_those_added_since(directory)
     checkpoints.remove_older(second)
     assert [found.step for found in checkpoints.of_level("t1", 2)] == [4]
     assert [found.step for found in checkpoints.of_level("t1", 1)] == [5]
-    checkpoints.remove_all("t1", keep=second)
+    later = checkpoints.add("t1", 3, 1, b"the next level has begun")
+    checkpoints.remove_before(second)
     assert not directory.checkpoint("t1", 1, 5).exists()
     assert checkpoints.of_level("t1", 1) == []
+    assert checkpoints.of_level("t1", 2) == [second] and checkpoints.of_level("t1", 3) == [later]
+    checkpoints.remove_all("t1")
+    assert checkpoints.of_level("t1", 3) == []
 
 
 def test_a_slot_gets_its_next_task_before_what_it_reported_is_written(tmp_path, monkeypatch):
