@@ -180,7 +180,7 @@ def write_study(path: Path, replicates: int) -> tuple[int, int, int]:
         "update_norm": np.full(len(repeated), 0.01),
     }
     _write(directory, STEPS, pa.Table.from_pydict(steps))
-    _write(directory, WEIGHTS, _weights(units, generator))
+    _write(directory, WEIGHTS, _weights(units, jobs, generator))
     return len(runs), len(units), len(repeated)
 
 
@@ -222,11 +222,12 @@ def _states(jobs, levels: np.ndarray, generator) -> dict[str, np.ndarray]:
     return columns | {f"{name}_error": np.full(len(jobs), 1e-4) for name in errors}
 
 
-def _weights(units: list, generator) -> pa.Table:
+def _weights(units: list, jobs, generator) -> pa.Table:
     count = len(units)
+    shapes = [job.dense.network.layers(job.dense.hamiltonian.sites)["hidden"] for job in jobs]
     ends = np.arange(count + 1) * LIVE_WEIGHTS
     lists = {
-        "shape": pa.ListArray.from_arrays(np.arange(count + 1) * 2, np.tile([16, 128], count)),
+        "shape": pa.ListArray.from_arrays(np.arange(count + 1) * 2, np.ravel(shapes)),
         "indices": pa.ListArray.from_arrays(ends, np.tile(np.arange(LIVE_WEIGHTS) * 7, count)),
         "values": pa.ListArray.from_arrays(ends, generator.standard_normal(count * LIVE_WEIGHTS)),
     }

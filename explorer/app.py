@@ -61,6 +61,9 @@ PAGES = [
         icon=":material/radio_button_checked:",
     ),
     st.Page("views/training.py", title="Training", url_path="training", icon=":material/show_chart:"),
+    st.Page(
+        "views/figure_sheet.py", title="Figure sheet", url_path="figure_sheet", icon=":material/dashboard:"
+    ),
     st.Page("views/references.py", title="References", url_path="references", icon=":material/straighten:"),
     st.Page("views/data.py", title="Data and export", url_path="data", icon=":material/download:"),
 ]

@@ -69,6 +69,12 @@ def find_studies(argument: str | None) -> list[Path]:
     return [asked, *(path for path in found if path.resolve() != asked.resolve())]
 
 
+def in_reach() -> list[Path]:
+    """The open study, then those in `RUNS` and `EXAMPLES`."""
+    path = st.session_state.get(_OPEN)
+    return find_studies(None if path is None else str(path))
+
+
 def _studies_below(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []

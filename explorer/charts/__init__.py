@@ -45,6 +45,7 @@ from explorer.charts.printing import (
     pdf,
     png,
     printed,
+    side_by_side,
     specification,
     svg,
 )
@@ -123,6 +124,7 @@ __all__ = [
     "replicates",
     "run_states",
     "selectable",
+    "side_by_side",
     "side_colour",
     "side_shape",
     "specification",

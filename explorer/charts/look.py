@@ -132,9 +132,14 @@ def refuse_nothing(frame: pl.DataFrame, what: str) -> None:
 
 
 def styled(chart: alt.TopLevelMixin, height: int = 420) -> alt.TopLevelMixin:
+    """The chart in our look, as wide as the page lets it be."""
+    return configured(chart.properties(width="container", height=height))
+
+
+def configured(chart: alt.TopLevelMixin) -> alt.TopLevelMixin:
+    """The chart with our fonts, inks and axes, whatever its size."""
     return (
-        chart.properties(width="container", height=height)
-        .configure(font=FONT, background="white")
+        chart.configure(font=FONT, background="white")
         .configure_view(stroke=INK, strokeWidth=0.8)
         .configure_axis(
             labelColor=INK,

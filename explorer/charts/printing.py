@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 import re
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import altair as alt
 import vl_convert
+
+from explorer.charts.look import configured
 
 _POINTS_PER_MM = 72 / 25.4
 # Font size of legends on a page, px; axes have one less and one more.
 _TEXT_PX = 14
 _PNG_PER_INCH = 300
 _TALLEST = 0.72  # of the width
+# A panel's frame beside others.
+_PANEL_PX = 380
 _SIZE = re.compile(r'<svg ([^>]*?)width="([\d.]+)" height="([\d.]+)"')
 
 
@@ -46,6 +51,24 @@ PRINTS = {
     "double": Print("double column, 178 mm", 178, 8),
     "slide": Print("slide, 254 mm, with its caption", 254, 14, captioned=True),
 }
+
+
+def side_by_side(panels: Sequence[tuple[str, alt.TopLevelMixin]], columns: int) -> alt.ConcatChart:
+    """Charts as the lettered panels of one figure, each with its own legend.
+
+    Args:
+        panels: title and chart of each.
+        columns: panels in a row.
+    """
+    parts = []
+    for number, (title, chart) in enumerate(panels):
+        part = chart.copy()
+        # A part has no configuration of its own, and no page to fill.
+        part.config, part.autosize = alt.Undefined, alt.Undefined
+        heading = alt.TitleParams(f"{chr(ord('a') + number)}  {title}")
+        parts.append(part.properties(width=_PANEL_PX, height=_TALLEST * _PANEL_PX, title=heading))
+    together = alt.concat(*parts, columns=columns).resolve_scale(color="independent", shape="independent")
+    return configured(together)
 
 
 def printed(chart: alt.TopLevelMixin, size: Print, title: str, caption: str) -> str:

@@ -67,20 +67,35 @@ def show_figure(
         st.caption(f"{caption} {opening.HINT}")
     with st.expander("Table and downloads"):
         show_table(name, table)
-        size = charts.PRINTS[st.session_state.get(_PRINT, _FIRST_PRINT)]
+        size = _print()
         again = program(name, loading.selected().path, [*setting.lines(), code]) if code else None
-
-        def drawing() -> str:
-            return charts.printed(chart, size, headline, caption)
-
         with st.container(horizontal=True):
-            _download(f"{name}.pdf", lambda: charts.pdf(drawing()))
-            _download(f"{name}.svg", lambda: drawing().encode())
-            _download(f"{name}.png", lambda: charts.png(drawing()))
+            _offer_files(name, chart, headline, caption)
             _download(f"{name}.zip", lambda: bundle(chart, size, headline, caption, table, again))
         if again is not None:
             st.caption("The same numbers in a notebook:")
             st.code("\n".join([*setting.lines(), code]), language="python")
+
+
+def offer_drawing(name: str, chart: alt.TopLevelMixin, headline: str, caption: str) -> None:
+    """Downloads of a chart that stands on the page in parts."""
+    with st.container(horizontal=True):
+        _offer_files(name, chart, headline, caption)
+
+
+def _print() -> charts.Print:
+    return charts.PRINTS[st.session_state.get(_PRINT, _FIRST_PRINT)]
+
+
+def _offer_files(name: str, chart: alt.TopLevelMixin, headline: str, caption: str) -> None:
+    size = _print()
+
+    def drawing() -> str:
+        return charts.printed(chart, size, headline, caption)
+
+    _download(f"{name}.pdf", lambda: charts.pdf(drawing()))
+    _download(f"{name}.svg", lambda: drawing().encode())
+    _download(f"{name}.png", lambda: charts.png(drawing()))
 
 
 def show_table(name: str, table: pl.DataFrame) -> None:
