@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,8 +111,7 @@ def fingerprint(directory: Path) -> str:
 def open_study(path: Path) -> Opened:
     """Read a directory, or take it from the cache where no file changed."""
     try:
-        st.session_state[_SHOWN] = fingerprint(path)
-        return _read(str(path), st.session_state[_SHOWN])
+        return _read(str(path), fingerprint(path))
     except OSError as error:
         return Opened(path, None, (f"{path} cannot be read: {error.strerror or error}.",))
 
@@ -159,4 +159,8 @@ def has_changed() -> bool:
 def selected() -> Opened | None:
     """The study that the pages show, or None where there is none."""
     path = st.session_state.get(_OPEN)
-    return None if path is None else open_study(path)
+    if path is None:
+        return None
+    with suppress(OSError):
+        st.session_state[_SHOWN] = fingerprint(path)
+    return open_study(path)

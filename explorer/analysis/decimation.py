@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 # What a browser still pans and zooms at once.
-MOST_MARKS = 3000
+MOST_MARKS = 1500
 
 
 def thinned(marks: pl.DataFrame, value: str, by: tuple[str, ...], most: int = MOST_MARKS) -> pl.DataFrame:

@@ -133,33 +133,35 @@ def refuse_nothing(frame: pl.DataFrame, what: str) -> None:
 
 def styled(chart: alt.TopLevelMixin, height: int = 420) -> alt.TopLevelMixin:
     """The chart in our look, as wide as the page lets it be."""
-    return configured(chart.properties(width="container", height=height))
+    return chart.properties(width="container", height=height, config=CONFIG)
 
 
-def configured(chart: alt.TopLevelMixin) -> alt.TopLevelMixin:
-    """The chart with our fonts, inks and axes, whatever its size."""
-    return (
-        chart.configure(font=FONT, background="white")
-        .configure_view(stroke=INK, strokeWidth=0.8)
-        .configure_axis(
-            labelColor=INK,
-            titleColor=INK,
-            tickColor=INK,
-            domainColor=INK,
-            labelFontSize=13,
-            titleFontSize=15,
-            titleFontWeight="normal",
-            titlePadding=8,
-            gridColor=GRID,
-        )
-        .configure_legend(
-            orient="top",
-            labelFontSize=14,
-            labelColor=INK,
-            symbolSize=90,
-            columnPadding=14,
-            labelLimit=220,
-            symbolOpacity=1,
-        )
-        .configure_title(anchor="start", fontSize=17, subtitleFontSize=12, subtitleColor="#555555", offset=10)
-    )
+# In one piece: Altair copies the whole chart, data included, for every `configure_…`.
+CONFIG = alt.Config(
+    font=FONT,
+    background="white",
+    view=alt.ViewConfig(stroke=INK, strokeWidth=0.8),
+    axis=alt.AxisConfig(
+        labelColor=INK,
+        titleColor=INK,
+        tickColor=INK,
+        domainColor=INK,
+        labelFontSize=13,
+        titleFontSize=15,
+        titleFontWeight="normal",
+        titlePadding=8,
+        gridColor=GRID,
+    ),
+    legend=alt.LegendConfig(
+        orient="top",
+        labelFontSize=14,
+        labelColor=INK,
+        symbolSize=90,
+        columnPadding=14,
+        labelLimit=220,
+        symbolOpacity=1,
+    ),
+    title=alt.TitleConfig(
+        anchor="start", fontSize=17, subtitleFontSize=12, subtitleColor="#555555", offset=10
+    ),
+)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import altair as alt
 import vl_convert
 
-from explorer.charts.look import configured
+from explorer.charts.look import CONFIG
 
 _POINTS_PER_MM = 72 / 25.4
 # Font size of legends on a page, px; axes have one less and one more.
@@ -67,8 +67,8 @@ def side_by_side(panels: Sequence[tuple[str, alt.TopLevelMixin]], columns: int) 
         part.config, part.autosize = alt.Undefined, alt.Undefined
         heading = alt.TitleParams(f"{chr(ord('a') + number)}  {title}")
         parts.append(part.properties(width=_PANEL_PX, height=_TALLEST * _PANEL_PX, title=heading))
-    together = alt.concat(*parts, columns=columns).resolve_scale(color="independent", shape="independent")
-    return configured(together)
+    together = alt.concat(*parts, columns=columns, config=CONFIG)
+    return together.resolve_scale(color="independent", shape="independent")
 
 
 def printed(chart: alt.TopLevelMixin, size: Print, title: str, caption: str) -> str:

@@ -1,6 +1,7 @@
 """All figures of the paper on one page, from whatever studies there are."""
 
-import polars as pl
+from pathlib import Path
+
 import streamlit as st
 
 from explorer import analysis, charts, loading
@@ -14,22 +15,15 @@ if loading.selected() is None:
     setting.say_nothing_is_open()
 
 
-@st.cache_resource(max_entries=64, ttl=600, show_spinner=False)
-def states_of(path: str, fingerprint: str) -> pl.DataFrame:
-    """The states of a study with what the figures show; empty where it cannot be read."""
-    study = loading.open_study(path).study
-    if study is None or study.states.is_empty():
-        return pl.DataFrame()
-    return analysis.own_masks(analysis.with_quantities(study.states))
-
-
-def all_states() -> dict[str, pl.DataFrame]:
-    """The states of every study in reach, by its name."""
-    found = {
-        name: states_of(path, loading.fingerprint(path))
-        for name, path in loading.names_of(loading.in_reach()).items()
-    }
-    return {name: states for name, states in found.items() if not states.is_empty()}
+@st.cache_resource(max_entries=4, ttl=600, show_spinner="Reading all studies …")
+def panels_of(studies: dict[str, str], fingerprints: list[str]) -> list[list[Panel]]:
+    """The panels of every figure, made anew when a file of a study changed."""
+    states = {}
+    for name, path in studies.items():
+        study = loading.open_study(Path(path)).study
+        if study is not None and not study.states.is_empty():
+            states[name] = analysis.own_masks(analysis.with_quantities(study.states))
+    return [figure.panels(states) for figure in FIGURES]
 
 
 def show(figure: Figure, panels: list[Panel]) -> None:
@@ -48,7 +42,7 @@ def show(figure: Figure, panels: list[Panel]) -> None:
     if drawn:
         figures.offer_drawing(
             f"figure-{figure.number}",
-            charts.side_by_side([(panel.title, panel.chart) for panel in drawn], COLUMNS),
+            lambda: charts.side_by_side([(panel.title, panel.chart) for panel in drawn], COLUMNS),
             figure.question,
             " ".join(f"{chr(ord('a') + n)}: {panel.caption}" for n, panel in enumerate(drawn)),
         )
@@ -59,7 +53,7 @@ st.markdown(
     "study at hand that fits it best: the open one, run directories under `runs/`, the examples. Intervals: "
     "68 %, clustered by trajectory; each page has more of them."
 )
-with st.spinner("Reading all studies …"):
-    studies = all_states()
-for each in FIGURES:
-    show(each, each.panels(studies))
+studies = {name: str(path) for name, path in loading.names_of(loading.in_reach()).items()}
+found = panels_of(studies, [loading.fingerprint(Path(path)) for path in studies.values()])
+for each, panels in zip(FIGURES, found, strict=True):
+    show(each, panels)

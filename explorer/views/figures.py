@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import altair as alt
 import polars as pl
 import streamlit as st
@@ -70,28 +72,28 @@ def show_figure(
         size = _print()
         again = program(name, loading.selected().path, [*setting.lines(), code]) if code else None
         with st.container(horizontal=True):
-            _offer_files(name, chart, headline, caption)
+            _offer_files(name, lambda: chart, headline, caption)
             _download(f"{name}.zip", lambda: bundle(chart, size, headline, caption, table, again))
         if again is not None:
             st.caption("The same numbers in a notebook:")
             st.code("\n".join([*setting.lines(), code]), language="python")
 
 
-def offer_drawing(name: str, chart: alt.TopLevelMixin, headline: str, caption: str) -> None:
-    """Downloads of a chart that stands on the page in parts."""
+def offer_drawing(name: str, make: Callable[[], alt.TopLevelMixin], headline: str, caption: str) -> None:
+    """Downloads of a chart that stands on the page in parts, and is made when it is asked for."""
     with st.container(horizontal=True):
-        _offer_files(name, chart, headline, caption)
+        _offer_files(name, make, headline, caption)
 
 
 def _print() -> charts.Print:
     return charts.PRINTS[st.session_state.get(_PRINT, _FIRST_PRINT)]
 
 
-def _offer_files(name: str, chart: alt.TopLevelMixin, headline: str, caption: str) -> None:
+def _offer_files(name: str, make: Callable[[], alt.TopLevelMixin], headline: str, caption: str) -> None:
     size = _print()
 
     def drawing() -> str:
-        return charts.printed(chart, size, headline, caption)
+        return charts.printed(make(), size, headline, caption)
 
     _download(f"{name}.pdf", lambda: charts.pdf(drawing()))
     _download(f"{name}.svg", lambda: drawing().encode())

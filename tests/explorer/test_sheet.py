@@ -1,6 +1,7 @@
 """The paper's figures, from the studies that fit them best."""
 
 import re
+import shutil
 
 import polars as pl
 import pytest
@@ -69,3 +70,9 @@ def test_the_page_draws_what_there_is_and_says_what_is_missing(app, finished):
     said = " ".join(element.value for element in test.info)
     assert "sweeps/toric_code.py" in said and "sweeps/pruning_methods.py" in said
     assert len(test.get("vega_lite_chart")) == 5  # tickets of the feed-forward network, four of the sizes
+
+
+def test_reading_other_studies_does_not_make_the_open_one_look_changed(app, finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "data" / "another")
+    test = app(finished, "figure_sheet")
+    assert test.session_state["fingerprint_shown"] == loading.fingerprint(finished)

@@ -355,3 +355,11 @@ def test_every_status_of_the_store_has_a_colour():
     statuses = ["waiting", "ready", "running", "done", "diverged", "failed", "blocked", "stale"]
     assert set(charts.STATUS_COLOURS) == set(statuses)
     assert len(set(charts.STATUS_COLOURS.values())) == len(statuses)
+
+
+def test_a_first_visitor_reads_what_to_do_and_the_owner_of_a_study_does_not(app, finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "data" / "example")
+    test = app(None)
+    assert not test.exception and "example that came with the program" in texts(test.info)
+    assert test.code[0].value.splitlines()[1] == "streamlit run explorer/app.py"
+    assert "example that came" not in texts(app(finished).info)
