@@ -104,7 +104,7 @@ def watch() -> None:
 
 
 st.set_page_config(page_title="Pruned neural quantum states", page_icon="✂", layout="wide")
-page = st.navigation(PAGES)
+page = st.navigation(PAGES, expanded=True)
 choose_study()
 # Before the page, which may end the script.
 st.fragment(watch, run_every=WATCH_SECONDS)()

@@ -21,6 +21,8 @@ from orchestrator.tables import TABLES
 # Where run directories are made by default, and where the examples lie.
 RUNS = Path("runs")
 EXAMPLES = Path(__file__).resolve().parents[1] / "data"
+# The one that has something to show on most pages.
+FIRST_EXAMPLE = "finite_size-laptop"
 
 # A driver that was killed changes no file, so the status "running" is looked at again after a while.
 _REREAD_SECONDS = 30
@@ -51,12 +53,13 @@ def is_study(path: Path) -> bool:
 def find_studies(argument: str | None) -> list[Path]:
     """Directories to choose from: the one asked for, then those in `RUNS` (newest first) and `EXAMPLES`.
 
-    Examples come by name: a checkout gives all files one time.
+    Examples come by name, but for `FIRST_EXAMPLE`: a checkout gives all files one time.
 
     Raises:
         ValueError: the argument is no run directory or export, with the sentence to show.
     """
-    found = [*sorted(_studies_below(RUNS), key=_last_change, reverse=True), *sorted(_studies_below(EXAMPLES))]
+    examples = sorted(_studies_below(EXAMPLES), key=lambda path: (path.name != FIRST_EXAMPLE, path.name))
+    found = [*sorted(_studies_below(RUNS), key=_last_change, reverse=True), *examples]
     if argument is None:
         return found
     asked = Path(argument)
