@@ -45,6 +45,7 @@ PAGES = [
     ),
     st.Page("views/robustness.py", title="Robustness", url_path="robustness", icon=":material/table_chart:"),
     st.Page("views/finite_size.py", title="Finite size", url_path="finite_size", icon=":material/grid_on:"),
+    st.Page("views/collapse.py", title="Scaling collapse", url_path="collapse", icon=":material/compress:"),
     st.Page("views/phase_diagram.py", title="Phase diagram", url_path="phase_diagram", icon=":material/map:"),
     st.Page("views/hysteresis.py", title="Hysteresis", url_path="hysteresis", icon=":material/sync_alt:"),
     st.Page(

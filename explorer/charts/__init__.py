@@ -4,6 +4,7 @@ from explorer.charts.axes import (
     INTERVAL_ROOM,
     tick_labels,
 )
+from explorer.charts.collapse import collapse
 from explorer.charts.curves import (
     HORIZONTAL,
     agreement,
@@ -102,6 +103,7 @@ __all__ = [
     "against_chance",
     "agreement",
     "branch_differences",
+    "collapse",
     "curves",
     "drawing_of",
     "energy_drift",

@@ -115,4 +115,4 @@ def test_a_chart_draws_jumps_alone_and_clamps_colours_to_eight_decades(points):
     assert all({row["field"] for row in rows} == {1.0, 4.0} for rows in drawn) and drawn
     # An interval that reaches further is cut at the diagram's edge.
     assert max(row["high"] for rows in drawn for row in rows) == deep["right"].max()
-    assert charts.svg(charts.printed(chart, "A title", "A caption")).startswith("<svg")
+    assert charts.printed(chart, charts.PRINTS["slide"], "A title", "A caption").startswith("<svg")

@@ -178,8 +178,8 @@ def test_killed_at_ten_points_a_study_ends_with_the_tables_of_an_undisturbed_one
     arguments = (sweep_file, "--out", out, *INLINE)
     codes = []
     for kill in range(10):
-        process = start(*arguments, step_seconds=0.005)
-        kill_after(1 + kill % 4, process, out)
+        process = start(*arguments, step_seconds=0.01)
+        kill_after(1 + kill % 3, process, out)
         codes.append(process.returncode)
     # One that had finished before would not have been killed.
     assert codes == [-signal.SIGKILL] * 10
