@@ -78,7 +78,17 @@ points = analysis.curve_points(states, quantity, curves_by, confidence)
 if points.is_empty():
     st.info(f"Nothing here yet: no network of this setting has a value of the {quantity.name}.")
     st.stop()
-regions = analysis.fit_regions(states, quantity, by, horizontal, confidence)
+
+
+@st.cache_data(max_entries=32, show_spinner="Fitting the regions …")
+def fitted_regions(
+    states: pl.DataFrame, column: str, by: str, horizontal: str, confidence: float
+) -> analysis.Regions:
+    """The fits, kept as long as neither the data nor the choice changes."""
+    return analysis.fit_regions(states, analysis.QUANTITIES[column], by, horizontal, confidence)
+
+
+regions = fitted_regions(states, column, by, horizontal, confidence)
 fitted = f"""{own}
 quantity = analysis.QUANTITIES[{column!r}]
 regions = analysis.fit_regions(states, quantity, {by!r}, {horizontal!r}, {confidence})
