@@ -10,7 +10,7 @@ from pathlib import Path
 
 def bind_to_cores(count: int, first: int = 0) -> None:
     """Bind this process to cores, with as many threads for products; before jax is imported."""
-    from orchestrator.actors import Slot, slot_environment
+    from orchestrator.slots import Slot, slot_environment
 
     cores = sorted(os.sched_getaffinity(0))[first : first + count]
     if len(cores) < count:

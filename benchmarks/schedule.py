@@ -58,7 +58,8 @@ from nqs.config import (
 from orchestrator.batches import Batch
 from orchestrator.costs import CostModel
 from orchestrator.plan import Job, Plan, Profile, Sweep, Tickets, load_plan, resolve
-from orchestrator.schedule import Schedule, Unit, prerequisites, units_of
+from orchestrator.schedule import Schedule
+from orchestrator.units import Unit, units_of
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -209,7 +210,7 @@ class Simulation:
         """The largest of: a time, and the work that not even infinitely many slots had begun by then, on all slots."""
         ends: dict[Unit, float] = {}
         changes = []
-        for unit, before in prerequisites(self.plan.jobs).items():
+        for unit, before in self.plan.prerequisites.items():
             start = ends.get(before, 0.0)
             ends[unit] = start + self.true_seconds[unit]
             changes += [(start, 1), (ends[unit], -1)]

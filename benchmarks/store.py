@@ -27,8 +27,8 @@ from nqs.tasks import LiveWeights
 from orchestrator import run_directory
 from orchestrator.plan import Job, Plan, load_plan
 from orchestrator.run_directory import RunDirectory, weights_rows
-from orchestrator.schedule import units_of
 from orchestrator.tables import REFERENCES, RUNS, STATES, STEPS, WEIGHTS, run_fields
+from orchestrator.units import units_of
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SWEEP = """

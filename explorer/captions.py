@@ -5,12 +5,27 @@ Every number in a sentence comes from the table that the figure draws.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+
 import numpy as np
 import polars as pl
 
-from explorer.analysis import BY_MEASUREMENT, BY_TRAJECTORIES, NO_INTERVAL, ROUNDING, Quantity
+from explorer.analysis import (
+    BY_MEASUREMENT,
+    BY_REPLICATES,
+    BY_STEP,
+    BY_TRAJECTORIES,
+    MOST_MARKS,
+    NO_INTERVAL,
+    REGION_VALUES,
+    ROUNDING,
+    Quantity,
+    Regions,
+)
+from explorer.analysis.regions import EXPONENT, HIGH, LOW
+from explorer.numbers import NONE, SUPERSCRIPTS, interval, interval_alone, with_error
 
-SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 # How a caption says what a chart does with intervals of many decades.
 CUT = "cut where they reach a decade beyond all marks"
 
@@ -20,7 +35,7 @@ def point_caption(points: pl.DataFrame, quantity: Quantity, confidence: float) -
     mean = "geometric means of magnitudes" if quantity.logarithmic else "means"
     points_are = (
         f"Points: {mean} over {how_many(points['trajectories'])} independent trajectories "
-        f"({how_many(points['networks'])} networks a point); small marks: each network."
+        f"({how_many(points['networks'])} networks a point); small marks: {_marks_are(points)}."
     )
     sentences = [points_are]
     scale = " of the logarithm" if quantity.logarithmic else ""
@@ -37,6 +52,12 @@ def point_caption(points: pl.DataFrame, quantity: Quantity, confidence: float) -
     if points["at_rounding"].sum():
         sentences.append(f"Magnitudes under the rounding of float64 are drawn at {ROUNDING:.1e}.")
     return " ".join(sentences)
+
+
+def _marks_are(points: pl.DataFrame) -> str:
+    if points["networks"].sum() <= MOST_MARKS:
+        return "each network"
+    return "of each point's networks the lowest, the highest and some between"
 
 
 def how_many(values: pl.Series) -> str:
@@ -88,19 +109,39 @@ def change_headline(points: pl.DataFrame, quantity: Quantity) -> str:
     return f"{name}: changes most at {_listed(where)} weights per spin" if where else name
 
 
-def extreme_headline(points: pl.DataFrame, quantity: Quantity, largest: bool) -> str:
-    """At which density a quantity is largest, or smallest, side by side.
+# How a headline names the curves that a figure tells apart.
+_CURVES = {"side": "L", "width_per_spin": "α"}
+
+
+def extreme_headline(points: pl.DataFrame, quantity: Quantity, largest: bool, by: str = "side") -> str:
+    """At which density a quantity is largest, or smallest, curve by curve.
 
     Args:
-        points: one point for each side and density, from `curve_points`.
+        points: one point for each curve and density, from `curve_points`.
+        by: `side` or `width_per_spin`, what tells the curves apart.
     """
-    extremes = points.sort("estimate", descending=largest).group_by("side", maintain_order=True).first()
-    where = [
-        f"{row['parameters_per_spin']:.3g} (L\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{row['side']})"
-        for row in extremes.sort("side").iter_rows(named=True)
-    ]
+    extremes = points.sort("estimate", descending=largest).group_by(by, maintain_order=True).first()
+    where = [_where(row, by) for row in extremes.sort(by).iter_rows(named=True)]
     name, which = quantity.name.capitalize(), "largest" if largest else "lowest"
     return f"{name}: {which} at {_listed(where)} weights per spin" if where else name
+
+
+def plateau_headline(points: pl.DataFrame, factor: float, by: str) -> str:
+    """Down to which density the error stays within a factor of its smallest, curve by curve.
+
+    Args:
+        points: one point for each curve and density, from `curve_points`; at least one.
+        by: `side` or `width_per_spin`, what tells the curves apart.
+    """
+    good = points.filter(pl.col("estimate") <= factor * pl.col("estimate").min().over(by))
+    sparsest = good.sort("parameters_per_spin").group_by(by, maintain_order=True).first()
+    where = [_where(row, by) for row in sparsest.sort(by).iter_rows(named=True)]
+    return f"Within a factor of {factor:g} of the smallest error down to {_listed(where)} weights per spin"
+
+
+def _where(row: Mapping, by: str) -> str:
+    equals = "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}"
+    return f"{row['parameters_per_spin']:.3g} ({_CURVES[by]}{equals}{row[by]:g})"
 
 
 def size_headline(windows: pl.DataFrame, factor: float, sides: list[int]) -> str:
@@ -142,6 +183,130 @@ def _listed(parts: list[str]) -> str:
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
+def replicate_headline(table: pl.DataFrame, labels: dict[str, str]) -> str:
+    """Each variant's mean at the sparsest level, in a sentence.
+
+    Args:
+        table: from `analysis.replicate_table`, at least one row.
+        labels: how variants are written.
+    """
+    sparsest = table.filter(pl.col("level") == pl.col("level").max())
+    means = [
+        f"{with_error(row['mean'], row['error'], 3)} of {labels[row['series']]}"
+        for row in sparsest.iter_rows(named=True)
+    ]
+    return f"At {sparsest['parameters_per_spin'][0]:.3g} weights per spin: relative error {_listed(means)}"
+
+
+def replicate_texts(table: pl.DataFrame, confidence: float, labels: dict[str, str]) -> pl.DataFrame:
+    """The table as the paper prints it: mean with error, and both intervals, as texts.
+
+    Args:
+        table: from `analysis.replicate_table`.
+        confidence: what its intervals were made with.
+        labels: how variants are written.
+    """
+    rows = [
+        {
+            "weights per spin": f"{row['parameters_per_spin']:.3g}",
+            "ticket": labels[row["series"]],
+            "mean": with_error(row["mean"], row["error"], 3),
+            f"{confidence * 100:g} % over replicates": interval_alone(row["low"], row["high"]),
+            f"{confidence * 100:g} % over trajectories": interval_alone(
+                row["clustered_low"], row["clustered_high"]
+            ),
+            "replicates": row["replicates"],
+            "trajectories": row["trajectories"],
+        }
+        for row in table.iter_rows(named=True)
+    ]
+    return pl.DataFrame(rows)
+
+
+def method_headline(ratios: pl.DataFrame, labels: dict[str, str]) -> str:
+    """How much worse the other methods are than the reference, over all densities, in a sentence.
+
+    Args:
+        ratios: from `analysis.method_ratios`.
+        labels: how methods are written.
+    """
+    if ratios.is_empty():
+        return "Relative error by pruning method"
+    medians = ratios.group_by("numerator", "denominator").agg(pl.col("ratio").median()).sort("numerator")
+    clauses = [
+        f"error × {short_factor(row['ratio'])} by {labels[row['numerator']]}"
+        for row in medians.iter_rows(named=True)
+    ]
+    return f"Against {labels[medians['denominator'][0]]}, median over densities: {', '.join(clauses)}"
+
+
+def equivalence_sentence(row: dict, alpha: float, labels: dict[str, str]) -> str:
+    """The verdict on a pair of ticket variants, with the numbers that it rests on.
+
+    Args:
+        row: of `analysis.ticket_equivalence`.
+        alpha: the level it was tested at.
+        labels: how variants are written.
+    """
+    names = f"{labels[row['numerator']]} and {labels[row['denominator']]}"
+    if row["reason"]:
+        return f"{names} can't be tested: error × {short_factor(row['ratio'])}. {row['reason']}"
+    verdict = {
+        "equivalent": f"are equivalent within a factor of {row['margin']:g} (p = {row['p_equivalent']:.2g})",
+        "different": f"differ (p = {row['p_different']:.2g}), and not by less than a factor of {row['margin']:g}",
+        "undecided": f"are neither shown to be equivalent within a factor of {row['margin']:g} "
+        f"(p = {row['p_equivalent']:.2g}) nor to differ (p = {row['p_different']:.2g})",
+    }[row["verdict"]]
+    effect = interval(row["ratio"], row["low"], row["high"])
+    return (
+        f"{names} {verdict}: error × {effect} at {1 - 2 * alpha:.0%}, n = {row['trajectories']} trajectories. "
+        f"The smallest margin that passes at {alpha:.0%} is × {short_factor(row['smallest_margin'])}."
+    )
+
+
+def region_headline(found: Regions, quantity: Quantity) -> str:
+    """With what power the curves fall between their plateaus, and how many have which.
+
+    Args:
+        found: from `analysis.fit_regions`.
+        quantity: what was fitted.
+    """
+    name, values, curves = quantity.name.capitalize(), found.values, len(found.curves)
+    exponents = values.filter(pl.col("value") == EXPONENT)["estimate"]
+    if exponents.is_empty():
+        return f"{name}: no curve has a power law"
+    low, high = f"{exponents.min():.1f}", f"{exponents.max():.1f}"
+    power = low if low == high else f"{low} to {high}"
+    plateaus = [
+        f"{(values['value'] == plateau).sum()} of {curves} reach a {plateau}" for plateau in (LOW, HIGH)
+    ]
+    return f"{name} falls with the power {power} of the weights; {' and '.join(plateaus)}"
+
+
+def region_table(found: Regions, by: str, names: list[str]) -> pl.DataFrame:
+    """A row a curve: each fitted number with its interval as text, n, and what could not be fitted.
+
+    Args:
+        found: from `analysis.fit_regions`.
+        by: the column that tells its curves apart.
+        names: how the curves are written, one for each row of `found.curves`.
+    """
+    texts = {
+        (row[by], row["value"]): interval(row["estimate"], row["low"], row["high"])
+        for row in found.values.iter_rows(named=True)
+    }
+    return found.curves.select(
+        pl.Series("curve", names, pl.String),
+        *(
+            pl.Series(value, [texts.get((curve, value), NONE) for curve in found.curves[by]], pl.String)
+            for value in REGION_VALUES
+        ),
+        *("densities", "trajectories", "networks"),
+        pl.Series("bends w", [interval(width, None, None) for width in found.curves["width"]], pl.String),
+        *("interval", "remark"),
+    )
+
+
 def transfer_headline(table: pl.DataFrame) -> str:
     """How much transfer costs, and how much a random mask does, in one sentence.
 
@@ -157,3 +322,238 @@ def transfer_headline(table: pl.DataFrame) -> str:
         if len(ratios)
     ]
     return f"Median over fields: {', '.join(clauses)}" if clauses else "Nothing to compare yet"
+
+
+def branch_headline(differences: pl.DataFrame, name: str) -> str:
+    """Where the two branches differ most, in a sentence.
+
+    Args:
+        differences: from `branch_differences`, at least one row.
+        name: of the quantity.
+    """
+    most = differences.sort(pl.col("difference").abs()).row(-1, named=True)
+    more = "higher" if most["difference"] > 0 else "lower"
+    return (
+        f"{name}: back up it is {more} by up to {abs(most['difference']):.2g}, "
+        f"at {most['parameters_per_spin']:.3g} weights per spin"
+    )
+
+
+def transition_headline(transitions: pl.DataFrame) -> str:
+    """Which sides (or fields) have a transition and where, in a sentence; else what is seen instead.
+
+    Args:
+        transitions: from `detect_transitions`.
+    """
+    several_fields = transitions["field"].n_unique() > 1
+    found = transitions.filter(pl.col("verdict") == "transition")
+    if found.is_empty():
+        verdicts = transitions["verdict"].unique().sort().to_list()
+        return f"No level step is shown to be a transition ({_listed(verdicts)})"
+    where = [
+        f"{_density_interval(row)} ({'h' if several_fields else 'L'}\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}"
+        f"{row['field' if several_fields else 'side']:g})"
+        for row in found.iter_rows(named=True)
+    ]
+    return f"Transition at {_listed(where)} weights per spin"
+
+
+def _density_interval(row: dict) -> str:
+    return f"{row['parameters_per_spin']:.3g} [{row['low']:.3g}, {row['high']:.3g}]"
+
+
+def transition_caption(transitions: pl.DataFrame, criterion: str, confidence: float) -> str:
+    """How places, intervals and verdicts of transitions are made, with n.
+
+    Args:
+        criterion: its symbol.
+    """
+    place = (
+        f"Place: the largest step of {criterion} between neighbouring levels, by a parabola through its neighbours, "
+        f"geometric mean over {how_many(transitions['trajectories'])} trajectories."
+    )
+    sentences = [place]
+    methods = set(transitions["interval"].drop_nulls())
+    if BY_REPLICATES in methods:
+        sentences.append(f"Intervals: {confidence:.0%}, {BY_REPLICATES}.")
+    if BY_STEP in methods:
+        sentences.append("Of one trajectory: the level step itself.")
+    sentences.append(
+        "Filled marks: transitions that the lowest-energy envelope shares. Reasons of each verdict are in the table."
+    )
+    return " ".join(sentences)
+
+
+def run_name(run: Mapping) -> str:
+    """A run in words, with its id.
+
+    Args:
+        run: one of its rows of `states`.
+    """
+    what = run["kind"]
+    if what == "trajectory":
+        what = f"trajectory {run['method']}"
+    if run["network"] == "odd_parity":
+        built = json.loads(run["network_parameters"])
+        what = f"built of {built['filters']:g} odd-parity filters a plaquette, a = {built['magnitude']:g}"
+    if run["variant"] is not None:
+        what = f"ticket {run['variant']} at level {run['level']}"
+        if run["mask_field"] is not None and run["mask_field"] != run["field"]:
+            what += f" (mask of h = {run['mask_field']:g} at h = {run['field']:g})"
+    return f"{run['side']} × {run['side']} {what}, replicate {run['replicate']} · {run['run_id']}"
+
+
+def network_headline(network: Mapping) -> str:
+    """Where a network lies on its curve: its error, signed, and its density."""
+    return (
+        f"Level {network['level']}: relative error {short_number(network['relative_error'])} "
+        f"at {network['parameters_per_spin']:.3g} weights per spin"
+    )
+
+
+def short_number(value: float) -> str:
+    """A number of any size with two digits: 0.31, −0.02, 7.6·10⁻⁴."""
+    if value == 0 or 1e-2 <= abs(value) < 1e3:
+        return f"{value:.2g}".replace("-", "−")
+    digits, power = f"{value:.1e}".replace("-", "−", value < 0).split("e")
+    return f"{digits}·10{str(int(power)).translate(SUPERSCRIPTS)}"
+
+
+def filter_headline(counts: pl.DataFrame, units: int) -> str:
+    """How many hidden units live, and what most of them are.
+
+    Args:
+        counts: from `analysis.class_counts`.
+        units: of the layer, dead ones included.
+    """
+    live = counts["units"].sum()
+    most = counts.sort("units", descending=True, maintain_order=True).row(0, named=True)
+    which = f"{most['units']} of class “{most['class']}”"
+    return f"{live} of {units} hidden units live: {which if most['units'] < live else f'all {which}'}"
+
+
+def filter_caption(is_toric_code: bool, periodic: bool) -> str:
+    """What a drawing of filters shows."""
+    marks = "edges" if is_toric_code else "circles"
+    panel = (
+        f"One panel a hidden unit, named by its class: {marks} in the colour of their weight, on one symmetric "
+        "scale for all units; grey: pruned."
+    )
+    sentences = [panel]
+    if is_toric_code:
+        sentences.append(
+            "Shaded: the plaquette or star that carries 90% of an odd or even filter. The lattice is periodic: the "
+            "upper and the right boundary are the lower and the left one again, drawn faint."
+        )
+    elif periodic:
+        sentences.append("The lattice is periodic: bonds that leave on one side come in on the other.")
+    return " ".join(sentences)
+
+
+def degree_headline(table: pl.DataFrame, of: str) -> str:
+    """How broad degrees are beside chance, or how many are dead where that is more telling.
+
+    Args:
+        table: from `analysis.degree_distribution`, of units or of spins.
+        of: "units" or "spins".
+    """
+    dead = table.filter(pl.col("degree") == 0)
+    if of == "units":
+        found, expected = dead["count"].sum(), dead["expected"].sum()
+        return f"Hidden units without any weight: {found}, by chance {expected:.3g}"
+    low, high = (
+        table.filter(pl.col("count") > 0)["degree"].min(),
+        table.filter(pl.col("count") > 0)["degree"].max(),
+    )
+    return f"Spins have {low} weights" if low == high else f"Spins have {low} to {high} weights"
+
+
+def range_headline(table: pl.DataFrame) -> str:
+    """What share of connected pairs are neighbours, and what chance gives.
+
+    Args:
+        table: from `analysis.range_distribution`, with at least one pair.
+    """
+    near = table.filter(pl.col("distance") == 1)
+    share = near["pairs"].sum() / table["pairs"].sum()
+    chance = near["expected"].sum() / table["expected"].sum()
+    return (
+        f"{share:.0%} of the pairs of spins that a unit connects are one step apart, by chance {chance:.0%}"
+    )
+
+
+def overlap_headline(table: pl.DataFrame) -> str:
+    """The first statistic of two masks beside chance, and whether chance could give it.
+
+    Args:
+        table: from `analysis.compare_directly` or `analysis.compare_invariants`, with a value.
+    """
+    row = table.drop_nulls("value").row(0, named=True)
+    if row["value"] > row["high"]:
+        which = "more than chance"
+    else:
+        which = "less than chance" if row["value"] < row["low"] else "as by chance"
+    return f"Two masks, {row['statistic']}: {row['value']:.2f}, {which} ({row['expected']:.2f})"
+
+
+def overlap_caption(same_start: bool, confidence: float, draws: int, other: Mapping) -> str:
+    """How two masks were compared, and with what chance.
+
+    Args:
+        same_start: whether both networks started from the same initial weights.
+        draws: random masks, where not.
+        other: the row of the second network.
+    """
+    with_what = (
+        f"Compared with {run_name(other)}, level {other['level']}, "
+        f"{other['parameters_per_spin']:.3g} weights per spin."
+    )
+    if same_start:
+        how = (
+            "Both started from the same initial weights, so masks are compared unit by unit. "
+            f"Bars: {confidence:.0%} of two independent random masks of these densities (hypergeometric, exact)."
+        )
+    else:
+        how = (
+            "They started from other initial weights, so their units have no common names: compared is what no "
+            "permutation of units changes, the best match of the units, how many units connect each pair of spins, "
+            f"and the weights of each spin (correlations). Bars: {confidence:.0%} of {draws} random masks whose "
+            "units have the second one's degrees, matched in the same way (mean and spread, normal)."
+        )
+    return f"{with_what} {how}"
+
+
+def parity_headline(table: pl.DataFrame, plaquettes: int) -> str:
+    """What a network of the toric code has of the exact solution.
+
+    Args:
+        table: from `analysis.parity_table`, of one network.
+        plaquettes: of the lattice.
+    """
+    odd = table.filter(pl.col("class") == "odd plaquette")["units"].sum()
+    solved = round(table["solved"][0] * plaquettes)
+    return f"{odd} odd-parity filters; {solved} of {plaquettes} plaquettes have one for each of their edges"
+
+
+def strength_headline(built: pl.DataFrame, here: pl.DataFrame, exact: float | None) -> str:
+    """How a network's error compares with the exact solution's of equal strength; of built ones, how it falls.
+
+    Args:
+        built: from `analysis.built_networks`.
+        here: the row of the network that is shown, from `analysis.parity_table`; may be empty.
+        exact: the closed form at its strength; None without one.
+    """
+    if not here.is_empty() and exact is not None and here["relative_error"][0] is not None:
+        error, strength = here["relative_error"][0], here["strength"][0]
+        return (
+            f"This network: relative error {short_number(error)} at parity strength {strength:.2g}, "
+            f"where the exact solution has {short_number(exact)}"
+        )
+    known = built.drop_nulls("relative_error").sort("closed_form", descending=True)
+    if known.is_empty():
+        return "Relative error against the magnitude of odd-parity filters"
+    first, last = known.row(0, named=True), known.row(-1, named=True)
+    return (
+        f"The exact solution’s error falls from {short_number(first['closed_form'])} at a = {first['magnitude']:g} "
+        f"to {short_number(last['closed_form'])} at a = {last['magnitude']:g}"
+    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,10 +21,13 @@ from orchestrator.tables import TABLES
 # Where run directories are made by default, and where the examples lie.
 RUNS = Path("runs")
 EXAMPLES = Path(__file__).resolve().parents[1] / "data"
+# The one that has something to show on most pages.
+FIRST_EXAMPLE = "finite_size-laptop"
 
 # A driver that was killed changes no file, so the status "running" is looked at again after a while.
 _REREAD_SECONDS = 30
 _OPEN = "open_directory"
+_SHOWN = "fingerprint_shown"
 
 
 @dataclass(frozen=True)
@@ -49,12 +53,13 @@ def is_study(path: Path) -> bool:
 def find_studies(argument: str | None) -> list[Path]:
     """Directories to choose from: the one asked for, then those in `RUNS` (newest first) and `EXAMPLES`.
 
-    Examples come by name: a checkout gives all files one time.
+    Examples come by name, but for `FIRST_EXAMPLE`: a checkout gives all files one time.
 
     Raises:
         ValueError: the argument is no run directory or export, with the sentence to show.
     """
-    found = [*sorted(_studies_below(RUNS), key=_last_change, reverse=True), *sorted(_studies_below(EXAMPLES))]
+    examples = sorted(_studies_below(EXAMPLES), key=lambda path: (path.name != FIRST_EXAMPLE, path.name))
+    found = [*sorted(_studies_below(RUNS), key=_last_change, reverse=True), *examples]
     if argument is None:
         return found
     asked = Path(argument)
@@ -66,6 +71,12 @@ def find_studies(argument: str | None) -> list[Path]:
             f"{argument} is neither a run directory (sweep.json, tables/) nor an export (runs.parquet)."
         )
     return [asked, *(path for path in found if path.resolve() != asked.resolve())]
+
+
+def in_reach() -> list[Path]:
+    """The open study, then those in `RUNS` and `EXAMPLES`."""
+    path = st.session_state.get(_OPEN)
+    return find_studies(None if path is None else str(path))
 
 
 def _studies_below(folder: Path) -> list[Path]:
@@ -139,7 +150,20 @@ def select(path: Path | None) -> None:
     st.session_state[_OPEN] = path
 
 
+def has_changed() -> bool:
+    """Whether a file of the open study appeared, changed or went since it was shown."""
+    path = st.session_state.get(_OPEN)
+    try:
+        return path is not None and fingerprint(path) != st.session_state.get(_SHOWN)
+    except OSError:
+        return False
+
+
 def selected() -> Opened | None:
     """The study that the pages show, or None where there is none."""
     path = st.session_state.get(_OPEN)
-    return None if path is None else open_study(path)
+    if path is None:
+        return None
+    with suppress(OSError):
+        st.session_state[_SHOWN] = fingerprint(path)
+    return open_study(path)

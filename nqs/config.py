@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from importlib.util import find_spec
 from typing import Annotated, ClassVar, Literal
 
@@ -48,11 +48,10 @@ class Config(BaseModel):
     def identity(self) -> dict:
         """What decides the result, as plain data for the canonical JSON of a run id."""
         chosen = {}
-        for name, field in type(self).model_fields.items():
+        for name, is_later, default in _identity_fields(type(self)):
             value = getattr(self, name)
-            if name in self.not_identity or (name in self.later_fields and value == field.default):
-                continue
-            chosen[name] = value.identity() if isinstance(value, Config) else value
+            if not (is_later and value == default):
+                chosen[name] = value.identity() if isinstance(value, Config) else value
         return chosen
 
     def model_copy(self, *, update=None, deep=False):
@@ -61,6 +60,16 @@ class Config(BaseModel):
         for computed in copied.__dict__.keys() - type(self).model_fields.keys():
             del copied.__dict__[computed]
         return copied
+
+
+@cache
+def _identity_fields(config: type[Config]) -> tuple[tuple[str, bool, object], ...]:
+    """Fields that may decide a result, whether they came later, and their defaults; a plan asks 10⁴ times."""
+    return tuple(
+        (name, name in config.later_fields, field.default)
+        for name, field in config.model_fields.items()
+        if name not in config.not_identity
+    )
 
 
 class HamiltonianConfig(Config):
@@ -567,19 +576,39 @@ class TrajectoryRun(Config):
 class TicketRun(Config):
     """One isolated training under the mask (or the density) of one level of a trajectory.
 
-    A transfer ticket is trained at another Hamiltonian than its mask was found at (Morcos et al. 2019).
+    A transfer ticket is trained at another Hamiltonian than its mask was found at (Morcos et al. 2019). A regrown
+    ticket is one step of a branch that turns at a sparse level and goes back up, through the trajectory's masks in
+    reverse order: it goes on from the trained weights of the branch's ticket one level sparser.
     """
 
     not_identity: ClassVar[frozenset[str]] = frozenset({"parent"})
-    later_fields: ClassVar[frozenset[str]] = frozenset({"trained_at"})
+    later_fields: ClassVar[frozenset[str]] = frozenset({"trained_at", "turned_at"})
 
     kind: Literal["ticket"] = "ticket"
     parent: TrajectoryRun
     level: int = Field(ge=1)
-    variant: Variant
+    variant: Variant | Literal["regrown"]
     steps: int = Field(ge=1)
     replicate: int = Field(ge=0)
     trained_at: Hamiltonian | None = Field(default=None, description="none: where its mask was found")
+    turned_at: int | None = Field(
+        default=None, description="regrown: the level of the trajectory at which its branch turned"
+    )
+
+    @model_validator(mode="after")
+    def _is_of_a_branch(self):
+        if (self.variant == "regrown") != (self.turned_at is not None):
+            raise ValueError("turned_at belongs to variant 'regrown', which needs it")
+        if self.turned_at is None:
+            return self
+        if not self.level < self.turned_at <= self.parent.levels:
+            raise ValueError(
+                f"a branch that turns at level {self.turned_at} has no ticket at level {self.level} of a trajectory "
+                f"of {self.parent.levels} levels"
+            )
+        if self.trained_at is not None:
+            raise ValueError("variant 'regrown' goes on from its own trajectory's weights: not transferred")
+        return self
 
     @model_validator(mode="after")
     def _level_exists(self):
@@ -617,6 +646,13 @@ class TicketRun(Config):
     @property
     def parent_run_id(self) -> str:
         return self.parent.run_id
+
+    @cached_property
+    def sparser(self) -> TicketRun | None:
+        """The ticket that a regrown one goes on from; None at the level above the turn, and for other variants."""
+        if self.turned_at is None or self.level + 1 == self.turned_at:
+            return None
+        return self.model_copy(update={"level": self.level + 1})
 
     @property
     def first_level(self) -> int:

@@ -207,16 +207,29 @@ def _period(side: int, boundary: str) -> int | None:
 
 
 def _lattice(points: np.ndarray, period: int | None) -> Lattice:
-    apart = np.abs(points[:, None] - points)
-    if period is not None:
-        apart = np.minimum(apart, period - apart)
-    distances = np.sqrt((apart**2).sum(-1)) / 2
+    distances = np.sqrt((_apart(points, period) ** 2).sum(-1)) / 2
     sites = len(points)
     ranges = np.array([_expected_range(distances, size) for size in range(sites + 1)])
     for array in (points, distances, ranges):
         # They are shared by all who ask for this lattice.
         array.setflags(write=False)
     return Lattice(points, period, distances, ranges)
+
+
+def _apart(points: np.ndarray, period: int | None) -> np.ndarray:
+    """How far apart points are in each direction, the shortest way around: (sites, sites, dimensions)."""
+    apart = np.abs(points[:, None] - points)
+    return apart if period is None else np.minimum(apart, period - apart)
+
+
+def graph_distances(lattice: Lattice) -> np.ndarray:
+    """Steps between sites along the bonds: (sites, sites) int.
+
+    On a chain and a square lattice the bonds join nearest neighbours. Edges of the toric code are joined where they
+    share a vertex or a plaquette, so that exactly the edges of one star or plaquette are one step apart.
+    """
+    # In twice the coordinates a bond is (2, 0), (0, 2) or, between edges, (1, 1): a length of 2 along the axes.
+    return _apart(lattice.points, lattice.period).sum(-1) // 2
 
 
 def _expected_range(distances: np.ndarray, size: int) -> float:

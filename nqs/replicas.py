@@ -7,6 +7,7 @@ shapes of its arrays and the number of its steps is its shape. Arithmetic on con
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 from nqs.config import (
     DenseRun,
@@ -58,6 +59,7 @@ def compiled_program(run: Run, level: int) -> tuple:
     return run.kind, _terms(dense.hamiltonian), dense.network, dense.training.samples, layout
 
 
+@lru_cache(maxsize=1024)  # a plan has few of them and asks for each level
 def _terms(hamiltonian: Hamiltonian) -> tuple:
     """What decides the number and the sites of the terms; a strength of 0 leaves terms out."""
     return tuple(

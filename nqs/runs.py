@@ -14,7 +14,15 @@ import numpy as np
 
 from nqs import full_summation, toric_code
 from nqs.ansatz import Ansatz, by_layer, common_degree, joined, on_device, starting_values
-from nqs.config import FULL_SUMMATION_SITES, DenseRun, Hamiltonian, Run, ToricCode, TrajectoryRun
+from nqs.config import (
+    FULL_SUMMATION_SITES,
+    DenseRun,
+    Hamiltonian,
+    Run,
+    TicketRun,
+    ToricCode,
+    TrajectoryRun,
+)
 from nqs.correlations import correlations_of
 from nqs.devices import memory_bytes, name_of
 from nqs.engine import equilibrate, train, train_batch
@@ -470,6 +478,8 @@ def _starting_network(task: Task) -> tuple[np.ndarray, np.ndarray]:
     indices, _ = joined(dense, task.masked)
     if run.variant == "init_rand":
         indices = _random_mask(run, task)
+    if run.variant == "regrown":
+        return indices, _regrown_values(run, task, indices)
     # A transferred mask brings the initial weights along that it was found with.
     source = run if run.variant == "rand_imp" else run.parent.dense
     return indices, _initial_values(source, dense)[indices]
@@ -496,6 +506,19 @@ def _values_at(positions: np.ndarray, dense: DenseRun, weights: NetworkWeights) 
     """Values (n,) of live weights at positions (n,) of the whole vector."""
     indices, values = joined(dense, weights)
     return values[np.searchsorted(indices, positions)]
+
+
+def _regrown_values(run: TicketRun, task: Task, indices: np.ndarray) -> np.ndarray:
+    """Values (live,) of a mask's weights: as trained where the sparser network had them, else as initialised.
+
+    Not zero where it had none: a unit that lost all its weights would have θ = 0, so slope 0 in relu and no
+    gradient, and would never come back. The branch could then use no unit but those alive where it turned, and
+    the loop would be open for a reason of its own making. Initial weights are small (`initial_std`).
+    """
+    values = _initial_values(run.parent.dense, run.dense)[indices]
+    kept, trained = joined(run.dense, task.previous)
+    values[np.searchsorted(indices, kept)] = trained
+    return values
 
 
 def _random_mask(run: Run, task: Task) -> np.ndarray:

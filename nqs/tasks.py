@@ -41,7 +41,8 @@ class Task:
         level: the level to train; a dense run's is 0, a ticket's its own.
         measurement: how the trained network is measured.
         rewind: weights at the end of the dense run; trajectories only.
-        previous: trained weights of the level before (level 1: of the dense run); trajectories only.
+        previous: trained weights of the level before (level 1: of the dense run); trajectories, and regrown
+            tickets: of the level that their branch has just left, which is sparser.
         masked: trained weights of the trajectory at the ticket's level, for their positions; tickets only.
         checkpoint: bytes of the last `Outcome.checkpoint` of this run, also when that closed the level
             before; at level 1 of a trajectory the dense run's last one. None: chains start afresh.

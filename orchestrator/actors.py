@@ -1,4 +1,4 @@
-"""Where tasks run: slots, the worker that a slot's process has, and the executors that feed them.
+"""Where tasks run: the worker that a slot's process has, and the executors that feed the slots.
 
 The only place that imports ray, and the only way from the driver to the training, which is imported
 when the first task comes.
@@ -6,38 +6,48 @@ when the first task comes.
 
 from __future__ import annotations
 
-import errno
 import os
-import platform
-import shutil
 import signal
 import sys
 import time
-import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
 from nqs.config import FlaxNetwork
 from nqs.pruning import criterion_of
 from nqs.tasks import Outcome, ReferenceOutcome, ReferenceTask, Task
-from orchestrator.cluster import Node, alive, difference, report, sources, unpacked, why_unreachable
+from orchestrator.cluster import (
+    Node,
+    alive,
+    cpu_slots_of,
+    difference,
+    gpu_slots_of,
+    report,
+    sources,
+    unpacked,
+    why_unreachable,
+)
+from orchestrator.failures import Failure, failure_of, first_line, killed_for_memory, last_line
 from orchestrator.provenance import what_decides_numbers
-from orchestrator.retries import ErrorClass
+from orchestrator.slots import (
+    Slot,
+    caches,
+    cpu_slots,
+    environment_for_ray,
+    gpu_slots,
+    no_gpu_sentence,
+    slot_environment,
+    thread_environment,
+    too_many_devices_sentence,
+)
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-
-_CACHE_BYTES = 2 * 1024**3
 # Tasks and outcomes are a few MB; without a cap ray claims a third of the memory.
 _OBJECT_STORE_BYTES = 256 * 1024**2
 # For results of a few MB that have arrived at the slot's machine.
 _TRANSFER_SECONDS = 60.0
-# Of a GPU's memory, shared by its slots; the rest is for what CUDA and its libraries take themselves.
-_GPU_MEMORY_SHARE = 0.9
 # How long slots and nodes may take to come up, jax's start on a GPU included.
 _START_SECONDS = 120.0
 # How long the first slot waits for the others before work starts.
@@ -48,59 +58,19 @@ _MOST_STARTS = 3
 _LOOK_FOR_NODES_SECONDS = 10.0
 _WITHOUT_SLOTS_SECONDS = 600.0
 
-
-@dataclass(frozen=True)
-class Slot:
-    """What one worker owns: a GPU, or some CPU cores.
-
-    Attributes:
-        cores: the cores it is bound to; empty where it isn't bound.
-        threads: for the worker's products; 0 where a GPU does them.
-        per_gpu: slots that share its GPU, itself included.
-        host: name of its machine.
-        node: ray's id of its node in a cluster; empty on this machine alone.
-    """
-
-    index: int
-    cores: tuple[int, ...] = ()
-    threads: int = 1
-    per_gpu: int = 1
-    host: str = field(default_factory=platform.node)
-    node: str = ""
-
-    @property
-    def name(self) -> str:
-        kind = "cpu" if self.threads else "gpu"
-        gpu, share = divmod(self.index, self.per_gpu)
-        number = self.index if self.per_gpu == 1 else f"{gpu}.{share}"
-        return f"{kind} {number}" + (f" on {self.host}" if self.node else "")
-
-
-class Failure(NamedTuple):
-    """A task that ended without a result.
-
-    Attributes:
-        error_class: what failed; some may succeed at another try.
-        message: first line of the error, and where it happened.
-        traceback: for the run's log.
-    """
-
-    error_class: ErrorClass
-    message: str
-    traceback: str
-
-
 # What a slot is given at once: a batch's tasks, or one reference energy; and what comes back for each.
 Tasks = Sequence[Task | ReferenceTask]
 Results = list[Outcome | ReferenceOutcome | Failure]
-
-
 # The user's criteria, and networks with their sites: `Plan.own_code`.
 OwnCode = Sequence[str | tuple[FlaxNetwork, int]]
 
 
 class ExecutorError(RuntimeError):
     """Why tasks cannot run here, in one sentence."""
+
+
+class ClusterError(ExecutorError):
+    """Why a cluster cannot be joined, in one sentence."""
 
 
 class Engine(NamedTuple):
@@ -162,7 +132,7 @@ class Worker:
         self, slot: Slot, engine: Engine = ENGINE, own_code: Path | Mapping[str, bytes] | None = None
     ):
         if isinstance(own_code, Mapping):
-            own_code = unpacked(own_code, _caches())
+            own_code = unpacked(own_code, caches())
         if own_code is not None and str(own_code) not in sys.path:
             # Last: a file of the user's takes the place of no module.
             sys.path.append(str(own_code))
@@ -186,7 +156,7 @@ class Worker:
                 return [self._engine.advance_reference(task, seconds) for task in tasks]
             return self._engine.advance_batch(tasks, seconds)
         except Exception as error:  # noqa: BLE001 (a task's bug ends its run, not the study)
-            return [_failure(error)] * len(tasks)
+            return [failure_of(error)] * len(tasks)
 
     def problem_with(self, own_code: OwnCode) -> str | None:
         """A sentence on the first of the user's criteria and networks that cannot be used, after its field."""
@@ -200,30 +170,6 @@ class Worker:
     def memory_bytes(self) -> int | None:
         """Memory that trainings may use on the slot's device; None where it does not say."""
         return self._engine.memory_bytes()
-
-
-def _failure(error: Exception) -> Failure:
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    where = f"{Path(last.filename).name}:{last.lineno} in {last.name}"
-    message = f"{type(error).__name__}: {_first_line(error)} ({where})"
-    return Failure(error_class(error), message, traceback.format_exc())
-
-
-# XLA's status and the errors of CUDA's libraries, which allocate for themselves.
-_OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "OUT_OF_MEMORY", "ALLOC_FAILED", "Unable to allocate")
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
-
-
-def error_class(error: Exception) -> ErrorClass:
-    """What an exception that a task raised says of it."""
-    number = getattr(error, "errno", None)
-    if isinstance(error, MemoryError) or number == errno.ENOMEM:
-        return "out_of_memory"
-    if number in _FULL:
-        return "disk"
-    # XlaRuntimeError is a RuntimeError without a code, so the text decides.
-    exhausted = isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY)
-    return "out_of_memory" if exhausted else "bug"
 
 
 def loss(slot: Slot, error: Exception, killed_for_memory: bool) -> Failure:
@@ -246,97 +192,6 @@ def loss(slot: Slot, error: Exception, killed_for_memory: bool) -> Failure:
     lines = text.strip().splitlines() or ["no message"]
     reason = lines[-1 if getattr(error, "actor_init_failed", False) else 0]
     return Failure(kind, f"{type(error).__name__}: {reason} ({slot.name})", text)
-
-
-def _killed_for_memory() -> int:
-    """Processes that this machine's kernel has ended since it started because memory ran out; 0 where it doesn't say."""
-    try:
-        counters = Path("/proc/vmstat").read_text().splitlines()
-    except OSError:
-        return 0
-    return sum(int(line.split()[1]) for line in counters if line.startswith("oom_kill "))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or "no message").splitlines()[0]
-
-
-def slot_environment(slot: Slot) -> dict[str, str]:
-    """The environment variables of a slot's process: threads that don't fight, and its compilation cache."""
-    cache = _compilation_cache(slot)
-    variables = {
-        "JAX_ENABLE_X64": "1",
-        "JAX_COMPILATION_CACHE_DIR": str(cache),
-        "JAX_COMPILATION_CACHE_MAX_SIZE": str(_CACHE_BYTES),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        # XLA's own caches put the directory's name into every program's key, and no copy would be found.
-        "JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES": "none",
-    }
-    if slot.threads:
-        return variables | {"JAX_PLATFORMS": "cpu", **_thread_environment(slot.threads)}
-    # A GPU's default for float32 products is TF32, with three digits: too few for θ = W s.
-    variables["JAX_DEFAULT_MATMUL_PRECISION"] = "highest"
-    # The older name; XLA refuses both together.
-    if not {"XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION"} & os.environ.keys():
-        variables["XLA_CLIENT_MEM_FRACTION"] = f"{_GPU_MEMORY_SHARE / slot.per_gpu:.4f}"
-    return variables
-
-
-def _thread_environment(threads: int) -> dict[str, str]:
-    variables = {
-        name: str(threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    }
-    own = f"--xla_cpu_multi_thread_eigen={str(threads > 1).lower()} intra_op_parallelism_threads={threads}"
-    given = [flag for flag in os.environ.get("XLA_FLAGS", "").split() if flag not in own]
-    return variables | {"XLA_FLAGS": " ".join([*given, own])}
-
-
-def _compilation_cache(slot: Slot) -> Path:
-    """The slot's cache of compiled programs; a new slot starts with a copy of the fullest one."""
-    kind = "cpu" if slot.threads else "gpu"
-    # Machines of a cluster may share their home and not their processors.
-    caches = _caches() / "jax" / (slot.host if slot.node else "")
-    own = caches / f"{kind}-{slot.index}"
-    if not own.exists():
-        others = [path for path in caches.glob(f"{kind}-*") if path.is_dir()]
-        fullest = max(others, key=lambda path: sum(1 for _ in path.iterdir()), default=None)
-        if fullest is not None:
-            # Another slot may be writing there: a file that goes meanwhile is not missed.
-            _copy_what_is_there(fullest, own)
-    own.mkdir(parents=True, exist_ok=True)
-    return own
-
-
-def _caches() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pruned-nqs"
-
-
-def _copy_what_is_there(source: Path, target: Path) -> None:
-    target.mkdir(parents=True, exist_ok=True)
-    # Programs and their access times, without the lock.
-    for path in [*source.glob("*-atime"), *source.glob("*-cache")]:
-        try:
-            shutil.copy2(path, target / path.name)
-        except OSError:
-            continue
-
-
-def cpu_slots(cpus_per_slot: int) -> list[Slot]:
-    """As many slots as the cores of this process allow.
-
-    Raises:
-        ValueError: a slot wants more cores than there are.
-    """
-    cores = sorted(os.sched_getaffinity(0))
-    count = len(cores) // cpus_per_slot
-    if count < 1:
-        raise ValueError(
-            f"--cpus-per-slot is {cpus_per_slot}; allowed: 1 to {len(cores)}, the cores of this machine"
-        )
-    return [
-        Slot(index, tuple(cores[index * cpus_per_slot : (index + 1) * cpus_per_slot]), cpus_per_slot)
-        for index in range(count)
-    ]
 
 
 class InlineExecutor:
@@ -386,8 +241,9 @@ class RayExecutor:
         say: takes sentences on slots and nodes that a person should read.
 
     Raises:
-        ExecutorError: ray does not start, the cluster cannot be joined or gives no slot, or a node of it has
-            other code or versions than this process.
+        ClusterError: the cluster cannot be joined.
+        ExecutorError: ray does not start, the cluster gives no slot, or a node of it has other code or versions
+            than this process.
     """
 
     def __init__(
@@ -409,7 +265,7 @@ class RayExecutor:
         self._starting: dict = {}
         # Their processes ended; started again when it is known that ray is well.
         self._broken: set[Slot] = set()
-        self._killed_for_memory = _killed_for_memory()
+        self._killed_for_memory = killed_for_memory()
         self._failed_starts: Counter[Slot] = Counter()
         self._start_failure = "none was started"
         self._say, self._told = say, set()
@@ -437,7 +293,7 @@ class RayExecutor:
         """Ray on this machine, with nothing that listens to another; the slots it gives."""
         slots = cpu_slots(self._cpus_per_slot)
         try:
-            with _environment_for_ray(self._cpus_per_slot), _signal_handlers_kept():
+            with environment_for_ray(self._cpus_per_slot), _signal_handlers_kept():
                 import ray
 
                 self._ray = ray
@@ -452,18 +308,17 @@ class RayExecutor:
                 )
         except Exception as error:
             raise ExecutorError(
-                f"ray did not start ({_first_line(error)}); --executor inline runs without it"
+                f"ray did not start ({first_line(error)}); --executor inline runs without it"
             ) from error
         found = int(ray.cluster_resources().get("GPU", 0))
-        shared = self._slots_per_gpu
-        return [Slot(index, (), 0, shared) for index in range(found * shared)] if found else slots
+        return gpu_slots(found, self._slots_per_gpu) or slots
 
     # --- a cluster's nodes
 
     def _join(self, address: str) -> list[Slot]:
         """Join a running cluster; the slots of its nodes."""
         if (problem := why_unreachable(address)) is not None:
-            raise ExecutorError(problem)
+            raise ClusterError(problem)
         import ray
 
         self._ray = ray
@@ -472,8 +327,8 @@ class RayExecutor:
                 address=address,
                 log_to_driver=False,
                 logging_level="error",
-                # Nodes were started without _environment_for_ray; numpy must find its threads all the same.
-                runtime_env={"env_vars": _thread_environment(self._cpus_per_slot)},
+                # Nodes were started without environment_for_ray; numpy must find its threads all the same.
+                runtime_env={"env_vars": thread_environment(self._cpus_per_slot)},
             )
         nodes = alive(ray.nodes())
         self._nodes = {node.node_id: node for node in nodes}
@@ -498,7 +353,7 @@ class RayExecutor:
                 there = self._ray.get(reference, timeout=_START_SECONDS)
             except self._ray.exceptions.RayError as error:
                 problems.append(
-                    f"node {node.name} cannot run this program ({_last_line(error)}); install it there as it is here"
+                    f"node {node.name} cannot run this program ({last_line(error)}); install it there as it is here"
                 )
                 continue
             if (problem := difference(node, there, here)) is not None:
@@ -509,32 +364,12 @@ class RayExecutor:
                     f"trainings on {node.name} give way to every other program (niceness {there.niceness}): "
                     "RAY_worker_niceness=0 where ray is started there ends that"
                 )
-            slots += self._gpu_slots(node, slots) if on_gpus else self._cpu_slots(node, there.cores, slots)
+            taken = [*self._actors, *slots]
+            if on_gpus:
+                slots += gpu_slots_of(node, taken, self._slots_per_gpu, self._gpus)
+            else:
+                slots += cpu_slots_of(node, taken, there.cores, self._cpus_per_slot)
         return slots, problems
-
-    def _gpu_slots(self, node: Node, before: list[Slot]) -> list[Slot]:
-        used = [slot for slot in (*self._actors, *before) if not slot.threads]
-        left = node.gpus if self._gpus is None else self._gpus - len(used) // self._slots_per_gpu
-        indices = self._free_indices(before)
-        # A GPU's slots have neighbouring numbers, since their names follow from them.
-        first = next(index for index in indices if index % self._slots_per_gpu == 0)
-        total = max(0, min(node.gpus, left)) * self._slots_per_gpu
-        return [
-            Slot(first + place, (), 0, self._slots_per_gpu, node.name, node.node_id) for place in range(total)
-        ]
-
-    def _cpu_slots(self, node: Node, cores: tuple[int, ...], before: list[Slot]) -> list[Slot]:
-        size, indices = self._cpus_per_slot, self._free_indices(before)
-        # Bound to cores where the node has all of its machine; else another node may have the same ones.
-        bound = cores if len(cores) == node.cpus else ()
-        return [
-            Slot(next(indices), bound[place : place + size], size, 1, node.name, node.node_id)
-            for place in range(0, node.cpus - size + 1, size)
-        ]
-
-    def _free_indices(self, before: list[Slot]) -> Iterator[int]:
-        last = max((slot.index for slot in (*self._actors, *before)), default=-1)
-        return count(last + 1)
 
     def _look_for_nodes(self) -> None:
         """Drop the slots of nodes that are gone, start those of nodes that came."""
@@ -589,7 +424,7 @@ class RayExecutor:
             devices = self._ray.get(reference)
         except self._ray.exceptions.RayError as error:
             self._failed_starts[slot] += 1
-            self._start_failure = _last_line(error)
+            self._start_failure = last_line(error)
             if self._failed_starts[slot] < _MOST_STARTS and self._lives(slot):
                 self._broken.add(slot)
             elif slot in self._actors:
@@ -601,16 +436,10 @@ class RayExecutor:
         self.slots = sorted([*self.slots, slot], key=lambda each: each.index)
 
     def _check_devices(self, slot: Slot, devices: list[str]) -> None:
+        if len(devices) > 1:
+            raise ExecutorError(too_many_devices_sentence(slot, devices))
         if any(device.startswith("cpu") for device in devices):
-            self._tell(
-                f"GPU slots{f' on {slot.host}' if slot.node else ''} train on the CPU: jax finds no GPU there "
-                '(is jax installed with CUDA? pip install -e ".[cuda]"); --gpus 0 makes CPU slots'
-            )
-        elif len(devices) > 1:
-            raise ExecutorError(
-                f"slot {slot.name} sees {len(devices)} GPUs ({', '.join(devices)}) where ray gave it one: "
-                "something sets CUDA_VISIBLE_DEVICES, or HIP_VISIBLE_DEVICES, for all its processes"
-            )
+            self._tell(no_gpu_sentence(slot))
 
     def _wait_for_first_slots(self, end: float) -> None:
         """Wait until all slots are up; go on with those that are when the time is over.
@@ -662,7 +491,7 @@ class RayExecutor:
                 problem = self._ray.get(self._actors[slot].problem_with.remote(own_code))
             except self._ray.exceptions.RayError as error:
                 raise ExecutorError(
-                    f"slot {slot.name} ended while it imported {own_code}: {_first_line(error)}"
+                    f"slot {slot.name} ended while it imported {own_code}: {first_line(error)}"
                 ) from error
             if problem is not None:
                 return f"{problem} (on {slot.host})" if slot.node else problem
@@ -680,7 +509,7 @@ class RayExecutor:
             found = self._ray.get([self._actors[slot].memory_bytes.remote() for slot in self.slots])
         except self._ray.exceptions.RayError as error:
             raise ExecutorError(
-                f"a GPU slot does not say how much memory it has ({_first_line(error)}); "
+                f"a GPU slot does not say how much memory it has ({first_line(error)}); "
                 "--batch N says how many replicas a program trains"
             ) from error
         return None if None in found else min(found)
@@ -773,16 +602,16 @@ class RayExecutor:
             # It is there already; where ray on this machine has just ended it never comes.
             return slot, self._ray.get(reference, timeout=_TRANSFER_SECONDS)
         except self._ray.exceptions.RayTaskError as error:
-            return slot, [_failure(error)] * size  # a result that cannot travel ends its run, not the study
+            return slot, [failure_of(error)] * size  # a result that cannot travel ends its run, not the study
         except self._ray.exceptions.RayError as error:
             if slot in self._actors:
                 self._break(slot)
             return slot, [self._loss(slot, error)] * size
         except Exception as error:  # noqa: BLE001 (as above, where it cannot be read)
-            return slot, [_failure(error)] * size
+            return slot, [failure_of(error)] * size
 
     def _loss(self, slot: Slot, error: Exception) -> Failure:
-        before, self._killed_for_memory = self._killed_for_memory, _killed_for_memory()
+        before, self._killed_for_memory = self._killed_for_memory, killed_for_memory()
         return loss(slot, error, self._killed_for_memory > before)
 
     def close(self) -> None:
@@ -794,11 +623,6 @@ def _slots(number: int) -> str:
     return f"{number} slot{'' if number == 1 else 's'}"
 
 
-def _last_line(error: Exception) -> str:
-    """The exception's own line, under a traceback that travelled with it."""
-    return (str(error).strip() or type(error).__name__).splitlines()[-1].strip()
-
-
 @contextmanager
 def _signal_handlers_kept() -> Iterator[None]:
     """Ray puts its own in place of the driver's."""
@@ -808,33 +632,3 @@ def _signal_handlers_kept() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def _environment_for_ray(threads: int) -> Iterator[None]:
-    """What ray's processes inherit while they are started.
-
-    Inherited, not passed as a runtime_env: that would start an agent and fresh processes, seconds.
-    """
-    path = os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH"))))
-    variables = {
-        "PYTHONPATH": path,  # the packages may have been found through the working directory alone
-        "RAY_USAGE_STATS_ENABLED": "0",
-        # Ray listens to all interfaces where clusters are allowed, as by default on Linux; to loopback where not.
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": os.environ.get("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0"),
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-        # Ray's 15 gives a slot a thirtieth of its core while anything else runs there: minutes a step.
-        "RAY_worker_niceness": os.environ.get("RAY_worker_niceness", "0"),
-        # numpy reads these when a worker starts, before it knows its slot.
-        **_thread_environment(threads),
-    }
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

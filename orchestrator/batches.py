@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from nqs.config import ReferenceJob, Run
@@ -37,6 +37,7 @@ def batches_of(
     memory_bytes: int | None = None,
     slots: int = 1,
     recorded: Iterable[Sequence[str]] = (),
+    ended: Container[str] = (),
 ) -> list[Batch]:
     """All runs of a plan in batches of equal program shapes at every level, in the plan's order.
 
@@ -50,6 +51,7 @@ def batches_of(
         memory_bytes: of a slot's device; None on CPU slots, where cores do more than batches.
         slots: that share the work.
         recorded: batches that are kept, as far as their members are in the plan.
+        ended: runs that are not trained again, so that no other run is trained together with them.
     """
     batches = _kept(plan, recorded)
     batch_of = {run_id: batch for batch in batches for run_id in batch}
@@ -60,7 +62,9 @@ def batches_of(
         groups.clear()
         for run_id, job in plan.jobs.items():
             if job.kind == kind and run_id not in batch_of:
-                groups[batch_of.get(job.parent_run_id), _shapes(job)].append(run_id)
+                # Tickets of other branches become ready at other times.
+                branch = getattr(job, "turned_at", None)
+                groups[batch_of.get(job.parent_run_id), branch, _shapes(job), run_id in ended].append(run_id)
         for run_ids in groups.values():
             members = _members(plan, run_ids[0], size, memory_bytes, share)
             batches += [tuple(run_ids[first : first + members]) for first in range(0, len(run_ids), members)]
@@ -83,20 +87,22 @@ def halved(batches: Iterable[Batch], batch: Batch) -> list[Batch]:
 
 
 def started_batches(directory: RunDirectory, study: Study) -> list[Batch]:
-    """Recorded batches of which a member has started and one is not done: they stay together."""
-    statuses = study.runs.select("run_id", "status").iter_rows()
-    done = {run_id for run_id, status in statuses if status in ("done", "stale", "diverged")}
+    """Recorded batches of which a member has started: they stay together, also those that are done."""
     started = set(study.states["run_id"]) | directory.checkpointed_runs()
-    return [
-        tuple(batch)
-        for batch in directory.read_batches()
-        if not started.isdisjoint(batch) and not done.issuperset(batch)
-    ]
+    return [tuple(batch) for batch in directory.read_batches() if not started.isdisjoint(batch)]
 
 
-def kept_sentence(kept: Iterable[Batch], planned: Iterable[Batch]) -> str | None:
-    """What to say where batches that stay are not those that would be planned now."""
-    differing = set(kept) - set(planned)
+def ended_runs(study: Study) -> frozenset[str]:
+    """Runs that have nothing left to train: done, of whatever numerics version, or diverged."""
+    statuses = study.runs.select("run_id", "status").iter_rows()
+    return frozenset(run_id for run_id, status in statuses if status in ("done", "stale", "diverged"))
+
+
+def kept_sentence(
+    kept: Iterable[Batch], planned: Iterable[Batch], ended: frozenset[str] = frozenset()
+) -> str | None:
+    """What to say where batches that stay, and have a member that has not ended, are not those that would be planned now."""
+    differing = {batch for batch in set(kept) - set(planned) if not ended.issuperset(batch)}
     if not differing:
         return None
     runs, most = sum(map(len, differing)), max(map(len, differing))

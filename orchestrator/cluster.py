@@ -15,9 +15,11 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from orchestrator.provenance import what_decides_numbers
+from orchestrator.slots import Slot
 
 _LISTENING_SECONDS = 5.0
 _CONNECT_SECONDS = 15.0
@@ -88,6 +90,43 @@ def difference(node: Node, there: Report, here: dict[str, str]) -> str | None:
         f"node {node.name}: {'; '.join(differences)}: its results would not belong to this study; "
         "bring the same commit and the versions of constraints.txt there and start ray on it again"
     )
+
+
+def gpu_slots_of(node: Node, taken: Sequence[Slot], per_gpu: int, gpus: int | None) -> list[Slot]:
+    """The slots of a node's GPUs.
+
+    Args:
+        taken: slots that there are already.
+        per_gpu: slots that share each GPU.
+        gpus: to use of all nodes together; None: all.
+    """
+    used = sum(not slot.threads for slot in taken) // per_gpu
+    left = node.gpus if gpus is None else gpus - used
+    # A GPU's slots have neighbouring numbers, since their names follow from them.
+    first = -(-_next_index(taken) // per_gpu) * per_gpu
+    total = max(0, min(node.gpus, left)) * per_gpu
+    return [Slot(first + place, (), 0, per_gpu, node.name, node.node_id) for place in range(total)]
+
+
+def cpu_slots_of(node: Node, taken: Sequence[Slot], cores: tuple[int, ...], size: int) -> list[Slot]:
+    """The slots of a node's cores.
+
+    Args:
+        taken: slots that there are already.
+        cores: that the node's processes may use.
+        size: cores of each slot.
+    """
+    # Bound to cores where the node has all of its machine; else another node may have the same ones.
+    bound = cores if len(cores) == node.cpus else ()
+    indices = count(_next_index(taken))
+    return [
+        Slot(next(indices), bound[place : place + size], size, 1, node.name, node.node_id)
+        for place in range(0, node.cpus - size + 1, size)
+    ]
+
+
+def _next_index(taken: Sequence[Slot]) -> int:
+    return max((slot.index for slot in taken), default=-1) + 1
 
 
 def why_unreachable(address: str) -> str | None:

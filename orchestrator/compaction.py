@@ -57,13 +57,13 @@ def _count(directory: RunDirectory) -> int:
 
 def _groups(directory: RunDirectory, table: Table) -> Iterator[list[Path]]:
     """Files to be merged with each other, in the order in which readers take them."""
+    files = [(path, *_size_and_use(table, path)) for path in files_of(directory, table)]
+    # A merged file is read after all that are compacted now. So what comes before one that is left alone is left
+    # alone with it: an older row would otherwise be read after a newer one, and count.
+    left_alone = [place for place, (path, _, merges) in enumerate(files) if is_compacted(path) and not merges]
     group, size = [], 0
-    for path in files_of(directory, table):
-        footer = _footer(path)
-        # Of the rows: most of a part is its footer.
-        bytes_of_rows = sum(footer.row_group(k).total_byte_size for k in range(footer.num_row_groups))
-        # What is large already would only be written again and again.
-        if bytes_of_rows > FILE_BYTES // 2 or not _is_known(table, footer):
+    for path, bytes_of_rows, merges in files[max(left_alone, default=-1) + 1 :]:
+        if not merges:
             continue
         if group and size + bytes_of_rows > FILE_BYTES:
             yield group
@@ -72,6 +72,15 @@ def _groups(directory: RunDirectory, table: Table) -> Iterator[list[Path]]:
         size += bytes_of_rows
     if len(group) > 1:
         yield group
+
+
+def _size_and_use(table: Table, path: Path) -> tuple[int, bool]:
+    """Bytes of a file's rows, and whether it is merged with others."""
+    footer = _footer(path)
+    # Of the rows: most of a part is its footer.
+    size = sum(footer.row_group(k).total_byte_size for k in range(footer.num_row_groups))
+    # What is large already would only be written again and again.
+    return size, size <= FILE_BYTES // 2 and _is_known(table, footer)
 
 
 def _footer(path: Path) -> pq.FileMetaData:

@@ -14,7 +14,8 @@ weights on 4 × 4, 50 ms and 2.3 s a step):
     convolution                4e-9 S N n + SR in parameters
     deep network               S (3 N + 5) N (4e-11 n0 + 1.2e-8 F) + 1e-11 S² min(S, n)
 
-Seconds of a unit come from measured times of the same shape, else of any shape, else from these.
+Seconds of a unit come from measured times of the same shape, else from those of other studies on this machine, else
+from measured times of any shape, else from these.
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ from __future__ import annotations
 import statistics
 from collections import defaultdict
 from collections.abc import Hashable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from nqs.config import (
     FULL_SUMMATION_SITES,
+    Config,
     Convolutional,
     DenseRun,
     FlaxNetwork,
@@ -36,13 +39,16 @@ from nqs.config import (
     ToricCode,
     TransverseFieldIsing,
 )
+from nqs.identity import canonical_json
 from nqs.replicas import compiled_program
 from orchestrator.plan import Job, Plan
-from orchestrator.schedule import Unit
+from orchestrator.rates import Rates, Trained
+from orchestrator.units import Unit
 
 if TYPE_CHECKING:
     import polars as pl
 
+NO_RATES = Rates()
 SECONDS_PER_STEP = 5e-5
 # Dispatch and measurement set-up.
 SECONDS_PER_LEVEL = 0.3
@@ -59,7 +65,7 @@ DMRG_SWEEPS = 10
 DMRG_SECONDS_PER_SITE = 0.03
 DMRG_SECONDS_PER_ELEMENT = 8e-9
 
-Source = Literal["measured", "default rates"]
+Source = Literal["measured", "other studies", "default rates"]
 
 
 def step_seconds(run: Run, level: int) -> float:
@@ -123,8 +129,8 @@ class CostModel:
     """Estimated seconds of units, better with every unit that was measured.
 
     A rate is measured over arithmetic seconds, by shape, kind of device and number of runs that were trained
-    together; what is not measured takes that of the next larger group, at last the median of all shapes. What is
-    measured of a member of a batch is its share of the batch's time, so a batch takes the sum of its members'
+    together; what is not measured takes that of the next larger group, then what other studies measured of the
+    shape on the same kind of device, at last the median of all shapes. What is measured of a member of a batch is its share of the batch's time, so a batch takes the sum of its members'
     times on every device: on a GPU that it does not fill, the shares are small.
 
     The first unit that a slot trains of a program holds its compilation, which may be more than all the rest. It
@@ -135,9 +141,10 @@ class CostModel:
         members: how many runs are trained together with a run, itself included; absent: 1.
     """
 
-    def __init__(self, measurement: Measurement):
+    def __init__(self, measurement: Measurement, remembered: Rates = NO_RATES):
         self._measurement = measurement
-        self.device: str | None = None
+        self.device: str | None = remembered.device
+        self._remembered = _by_group(remembered)
         self.members: dict[str, int] = {}
         self._ratios: dict[tuple, list[float]] = defaultdict(list)
         self._first: dict[tuple, list[float]] = defaultdict(list)
@@ -146,13 +153,20 @@ class CostModel:
         self._known: dict[Unit, tuple[tuple, float]] = {}
 
     @classmethod
-    def of(cls, plan: Plan, states: pl.DataFrame, runs: pl.DataFrame | None = None) -> CostModel:
+    def of(
+        cls,
+        plan: Plan,
+        states: pl.DataFrame,
+        runs: pl.DataFrame | None = None,
+        remembered: Rates = NO_RATES,
+    ) -> CostModel:
         """The model with all times that a study has measured.
 
         Args:
             runs: its rows of finished runs, which have the devices.
+            remembered: what other studies have measured.
         """
-        model = cls(plan.measurement)
+        model = cls(plan.measurement, remembered)
         model.learn(plan, states, runs)
         return model
 
@@ -206,12 +220,29 @@ class CostModel:
         for key in keys:
             if (rate := self._rate(key)) is not None:
                 return arithmetic * rate
+        shape, *where = keys[0]
+        for key in ((_text(shape), *where), (_text(shape), where[0])) if self._remembered else ():
+            if key in self._remembered:
+                return arithmetic * self._remembered[key]
         return arithmetic * self._pooled()
 
     def source(self, job: Job) -> Source:
         """What the estimate of a job's units rests on."""
-        measured = self._ratios or self._first
-        return "measured" if measured and not isinstance(job, ReferenceJob) else "default rates"
+        if isinstance(job, ReferenceJob):
+            return "default rates"
+        if self._ratios or self._first:
+            return "measured"
+        return "other studies" if self._remembered else "default rates"
+
+    @property
+    def measured(self) -> dict[Trained, float]:
+        """Rates of trainings that this study has measured, for the next one."""
+        groups = (key for key in self._ratios | self._first if len(key) == 3 and key[1] is not None)
+        return {
+            Trained(_text(shape), device, members): self._rate((shape, device, members))
+            for shape, device, members in groups
+            if shape[0] != "reference"
+        }
 
     def shape(self, unit: Unit, job: Job) -> tuple:
         """What decides the rate: units of one shape take times in proportion to their operations."""
@@ -239,10 +270,12 @@ class CostModel:
         return self._rates[key]
 
     def _pooled(self) -> float:
-        """Median rate of the shapes measured on this device, else 1."""
+        """Median rate of the shapes measured on this device, else by other studies, else 1."""
         if () not in self._rates:
             of_device = [key for key in (self._ratios | self._first) if key[1:] == (self.device,)]
-            rates = [self._rate(key) for key in of_device]
+            rates = [self._rate(key) for key in of_device] or [
+                rate for key, rate in self._remembered.items() if key[1:] == (self.device,)
+            ]
             self._rates[()] = statistics.median(rates) if rates else 1.0
         return self._rates[()]
 
@@ -264,6 +297,21 @@ def _dmrg_sweep_seconds(job: ReferenceJob, level: int) -> float:
     sites, side = job.hamiltonian.sites, job.hamiltonian.side
     elements = side * job.bond_dimension(level) ** 3
     return sites * (DMRG_SECONDS_PER_SITE + DMRG_SECONDS_PER_ELEMENT * elements)
+
+
+def _by_group(rates: Rates) -> dict[tuple, float]:
+    """Rates by shape, device and members, and by shape and device alone."""
+    groups: dict[tuple, list[float]] = defaultdict(list)
+    for (shape, device, members), rate in rates.of.items():
+        groups[shape, device, members].append(rate)
+        groups[shape, device].append(rate)
+    return {key: statistics.median_low(group) for key, group in groups.items()}
+
+
+@lru_cache(maxsize=1024)
+def _text(shape: tuple) -> str:
+    """A shape as it is kept on file."""
+    return canonical_json([part.identity() if isinstance(part, Config) else part for part in shape])
 
 
 def _shape(unit: Unit, job: Job) -> tuple:

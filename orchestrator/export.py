@@ -33,7 +33,7 @@ from orchestrator.tables import (
 )
 
 DICTIONARY = "DATA.md"
-_TABLES = {
+EXPORTED = {
     RUNS: JOINED_RUNS,
     STATES: JOINED_STATES,
     STEPS: STEPS.columns,
@@ -94,7 +94,7 @@ def _export(study: Study, target: Path, format: Format) -> list[Path]:
 
 
 def _tables(format: Format) -> list[Table]:
-    return [table for table in _TABLES if format == "parquet" or table is not WEIGHTS]
+    return [table for table in EXPORTED if format == "parquet" or table is not WEIGHTS]
 
 
 def _write(study: Study, target: Path, table: Table, frame: pl.DataFrame, format: Format) -> Path:
@@ -109,7 +109,7 @@ def _write(study: Study, target: Path, table: Table, frame: pl.DataFrame, format
         "code_version": code_version(),
         "created_at": datetime.now(UTC).isoformat(),
     } | ({"only": study.only} if study.only else {})
-    columns = frame.to_arrow().cast(_arrow_schema(_TABLES[table], provenance))
+    columns = frame.to_arrow().cast(_arrow_schema(EXPORTED[table], provenance))
     _replace(path, lambda aside: pq.write_table(columns, aside, compression="zstd"))
     return path
 
@@ -261,7 +261,7 @@ def data_dictionary(study: Study, format: Format = "parquet") -> str:
     for table in _tables(format):
         rows = "\n".join(
             f"| {c.name} | {_type_of(c, format)} | {c.description.replace('|', '∣')} |"
-            for c in _TABLES[table]
+            for c in EXPORTED[table]
         )
         row = {RUNS: "a run, finished or not", STATES: f"{STATES.row}, with its run and its errors"}
         key = ", ".join(table.key)

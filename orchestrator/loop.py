@@ -2,6 +2,9 @@
 
 One loop for ray and for the inline executor. Every write is whole or absent, so the loop may be killed
 between any two of them; the next start goes on from what is committed.
+
+A slot that reports gets its next task before what it reported is written: the networks and checkpoints that the
+task starts from are still in memory, and a thread writes beside the slots.
 """
 
 from __future__ import annotations
@@ -14,20 +17,21 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-import numpy as np
 import polars as pl
 
 from nqs.config import DenseRun, ReferenceJob, TicketRun
 from nqs.identity import NUMERICS_VERSION
 from nqs.tasks import Outcome, ReferenceOutcome, ReferenceTask, Task
-from orchestrator.actors import Failure, OwnCode, Results, Slot, Tasks
+from orchestrator.actors import OwnCode, Results, Tasks
 from orchestrator.batches import Batch, halved
 from orchestrator.compaction import MOST_PARTS, compact, most_parts
 from orchestrator.costs import CostModel
+from orchestrator.failures import Failure
 from orchestrator.overhead import Overhead
 from orchestrator.plan import Job, Plan
 from orchestrator.progress import Progress, duration
 from orchestrator.provenance import code_version
+from orchestrator.recent import RecentCheckpoints, RecentWeights
 from orchestrator.retries import (
     FIRST_WAIT_SECONDS,
     HUNG_AFTER_SECONDS,
@@ -36,10 +40,22 @@ from orchestrator.retries import (
     Retries,
     patience_seconds,
 )
-from orchestrator.run_directory import Checkpoint, RunDirectory, StudyError, weights_rows
-from orchestrator.schedule import State, Unit, prerequisite
-from orchestrator.store import Study, read_weights, schedule_of, start_after
-from orchestrator.tables import ATTEMPTS, REFERENCES, RUNS, STATES, STEPS, WEIGHTS, run_fields
+from orchestrator.run_directory import (
+    Checkpoint,
+    File,
+    RunDirectory,
+    StudyError,
+    encoded_columns,
+    encoded_rows,
+    steps_columns,
+    weights_rows,
+)
+from orchestrator.schedule import State
+from orchestrator.slots import Slot
+from orchestrator.store import Study, schedule_of, start_after
+from orchestrator.tables import ATTEMPTS, REFERENCES, RUNS, STATES, STEPS, WEIGHTS, Table, run_fields
+from orchestrator.units import Unit, prerequisite
+from orchestrator.writing import Record, Writer
 
 # A kill loses at most this much of each slot's work; a stretch costs a checkpoint and a message.
 STRETCH_SECONDS = 5.0
@@ -125,8 +141,8 @@ class Loop:
         self._stopped, self._stretch_seconds = stopped, stretch_seconds
         since = start_after(study.attempts, since)
         self._since, self._began = since, time.monotonic()
-        tables = study.runs, study.states, study.references, study.attempts
-        self.schedule = schedule_of(plan, *tables, costs.seconds, since, batches, retry_failed)
+        directory.record_retries_before(since)
+        self.schedule = schedule_of(plan, study, costs.seconds, since, batches, retry_failed)
         self._fail_fast, self.ended_by_failure = fail_fast, False
         self._hung_after_seconds = hung_after_seconds
         # Slots too, so that a broken one does not take and lose one unit after another.
@@ -140,6 +156,8 @@ class Loop:
             self._wall_seconds[run_id] += seconds or 0.0
         self._close_shortened_trajectories(study)
         self._parts = most_parts(directory)
+        self._weights, self._checkpoints = RecentWeights(directory), RecentCheckpoints(directory)
+        self._writer = Writer(directory)
 
     def _train_together(self, batches: Sequence[Batch]) -> None:
         self._batches = list(batches)
@@ -172,24 +190,34 @@ class Loop:
             elif left:
                 submit(slot, left)
 
-        self.overhead.begin(executor.slots)
-        while not self._stopped():
-            self._end_rests()
+        def assign() -> None:
             free = (slot for slot in executor.slots if slot not in works and not self._slots.rests(slot))
             for slot, units in self.schedule.assign(() if self.ended_by_failure else free):
                 submit(slot, [self._start(slot, unit) for unit in units])
-            # Without slots there may be work left: the executor waits for some, or says that none will come.
-            if works or not (executor.slots or self.ended_by_failure or self.schedule.finished):
-                for slot, results in executor.wait(_WAIT_SECONDS):
-                    received(slot, results)
-                for slot, batch in list(works.items()):
-                    silence = time.monotonic() - since[slot]
-                    if silence > self._patience(batch):
-                        executor.replace(slot)
-                        received(slot, [_hung(slot, silence)] * len(batch))
-            elif self.ended_by_failure or not self._rest():
-                break
-            self._progress.tick(self.schedule, max(1, len(executor.slots)))
+
+        self.overhead.begin(executor.slots)
+        try:
+            while not self._stopped():
+                self._end_rests()
+                assign()
+                with self.overhead.driver("writing"):
+                    self._writer.proceed()
+                # Without slots there may be work left: the executor waits for some, or says that none will come.
+                if works or not (executor.slots or self.ended_by_failure or self.schedule.finished):
+                    for slot, results in executor.wait(_WAIT_SECONDS):
+                        received(slot, results)
+                    for slot, batch in list(works.items()):
+                        silence = time.monotonic() - since[slot]
+                        if silence > self._patience(batch):
+                            executor.replace(slot)
+                            received(slot, [_hung(slot, silence)] * len(batch))
+                elif self.ended_by_failure or not self._rest():
+                    break
+                self._progress.tick(self.schedule, max(1, len(executor.slots)))
+        finally:
+            # However it ends, what came back is not lost.
+            with self.overhead.driver("writing"):
+                self._writer.finish()
         self.overhead.end()
 
     def _patience(self, batch: list[_Work]) -> float:
@@ -215,7 +243,8 @@ class Loop:
     def _start(self, slot: Slot, unit: Unit) -> _Work:
         job = self._plan.jobs[unit.run_id]
         self._progress.started(slot, unit, job)
-        self._log(unit, f"begins on {slot.name}")
+        # After what the unit starts from, in a log that both share.
+        self._writer.add(Record(afterwards=lambda: self._log(unit, f"begins on {slot.name}")))
         with self.overhead.driver("preparing"):
             return _Work(unit, self._task(unit, job))
 
@@ -225,24 +254,20 @@ class Loop:
         task = Task(job, unit.level, self._plan.measurement, checkpoint=self._checkpoint(unit, job))
         if isinstance(job, DenseRun):
             return task
-        before = read_weights(self._directory, *prerequisite(unit, job))
+        before = self._weights.of(*prerequisite(unit, job))
+        if isinstance(job, TicketRun) and job.turned_at is not None:
+            return replace(task, masked=self._weights.of(job.parent_run_id, unit.level), previous=before)
         if isinstance(job, TicketRun):
             return replace(task, masked=before)
-        rewind = before if unit.level == 1 else read_weights(self._directory, job.parent_run_id, 0)
+        rewind = before if unit.level == 1 else self._weights.of(job.parent_run_id, 0)
         return replace(task, previous=before, rewind=rewind)
 
     def _checkpoint(self, unit: Unit, job: Job) -> bytes | None:
         """The newest whole checkpoint of the level, else the one that closed the level before."""
-        own = [found for found in self._directory.checkpoints_of(unit.run_id) if found.level == unit.level]
-        contents = self._first_whole(own)
+        contents = self._first_whole(self._checkpoints.of_level(*unit))
         before = prerequisite(unit, job)
         if contents is None and before is not None and not isinstance(job, TicketRun):
-            closing = [
-                found
-                for found in self._directory.checkpoints_of(before.run_id)
-                if found.level == before.level
-            ]
-            contents = self._first_whole(closing[:1])
+            contents = self._first_whole(self._checkpoints.of_level(*before)[:1])
             if contents is None:
                 self._progress.note(
                     f"{unit.run_id} level {unit.level}: the checkpoint that closed the level before is missing "
@@ -252,7 +277,7 @@ class Loop:
 
     def _first_whole(self, checkpoints: list[Checkpoint]) -> bytes | None:
         for checkpoint in checkpoints:
-            contents = checkpoint.read()
+            contents = self._checkpoints.contents(checkpoint)
             if contents is not None:
                 return contents
             self._progress.note(f"{checkpoint.path} is damaged and is not used")
@@ -267,7 +292,7 @@ class Loop:
             self._slots.lost(slot, time.monotonic())
         else:
             self._slots.settled(slot)
-        with self.overhead.driver("writing"):
+        with self.overhead.driver("receiving"):
             if "out_of_memory" in classes and len(batch) > 1:
                 self._halve(slot, batch, results)
                 return []
@@ -325,32 +350,71 @@ class Loop:
         self._progress.ended(unit)
 
     def _go_on(self, work: _Work, result: Outcome | ReferenceOutcome) -> None:
-        self._save_checkpoint(work.unit, result)
+        checkpoint, file = self._keep_checkpoint(work.unit, result)
+
+        def afterwards() -> None:
+            self._checkpoints.written(checkpoint)
+            self._checkpoints.remove_older(checkpoint)
+
+        self._writer.add(Record((file,), afterwards=afterwards))
         self._progress.advanced(work.unit, result)
         work.task = replace(work.task, checkpoint=result.checkpoint)
 
+    def _keep_checkpoint(
+        self, unit: Unit, outcome: Outcome | ReferenceOutcome
+    ) -> tuple[Checkpoint, Callable[[], File]]:
+        """Remember a checkpoint, and how its file is made."""
+        checkpoint = self._checkpoints.add(*unit, outcome.step, outcome.checkpoint)
+        return checkpoint, lambda: (checkpoint.path, outcome.checkpoint)
+
     def _commit_reference(self, unit: Unit, outcome: ReferenceOutcome) -> None:
-        """Write a reference energy; its row comes last, and the state that the next bond dimension starts from before."""
+        """Keep a reference energy; its row comes last, and the state that the next bond dimension starts from before."""
+        kept, files = None, []
         if outcome.checkpoint is not None:
-            self._directory.write_checkpoint(unit.run_id, unit.level, outcome.step, outcome.checkpoint)
-        self._write(REFERENCES, unit, [outcome.row])
-        self._log(unit, f"done, energy {outcome.energy:.12g}")
-        self._remove_checkpoints(unit, keep=outcome.step)
+            kept, file = self._keep_checkpoint(unit, outcome)
+            files.append(file)
+
+        def afterwards() -> None:
+            self._log(unit, f"done, energy {outcome.energy:.12g}")
+            self._remove_checkpoints(unit, kept)
+
+        self._writer.add(Record(tuple(files), (self._rows(REFERENCES, unit, [outcome.row]),), afterwards))
 
     def _commit(self, slot: Slot, unit: Unit, job: Job, outcome: Outcome) -> None:
-        """Write a trained network; its row of `states` comes last and makes the rest count."""
-        directory, key = self._directory, {"run_id": unit.run_id, "level": unit.level}
-        self._write(WEIGHTS, unit, weights_rows(unit.run_id, unit.level, outcome.weights))
-        self._write(STEPS, unit, _steps_rows(key, outcome.steps_rows))
+        """Keep a trained network; its row of `states` comes last and makes the rest count."""
+        self._weights.keep(*unit, outcome.weights)
+        files = [
+            self._rows(WEIGHTS, unit, weights_rows(*unit, outcome.weights)),
+            lambda: (
+                self._directory.part(STEPS, *unit),
+                encoded_columns(STEPS, steps_columns(*unit, outcome.steps_rows), self._plan.sweep),
+            ),
+        ]
         self._wall_seconds[unit.run_id] += outcome.state["wall_seconds"]
         if unit.level == job.last_level:
-            self._write_run(unit, job, "done", None, _where(slot, outcome))
+            files.append(self._run_row(unit, job, "done", None, _where(slot, outcome)))
+        kept = None
         if not isinstance(job, TicketRun):
-            directory.write_checkpoint(unit.run_id, unit.level, outcome.step, outcome.checkpoint)
-        self._write(STATES, unit, [key | outcome.state])
-        self._log(unit, f"done, energy {outcome.state['energy']:.10g} ± {outcome.state['energy_error']:.2g}")
-        self._compact_if_many()
-        self._remove_checkpoints(unit, keep=None if isinstance(job, TicketRun) else outcome.step)
+            kept, file = self._keep_checkpoint(unit, outcome)
+            files.append(file)
+
+        def afterwards() -> None:
+            energy = f"{outcome.state['energy']:.10g} ± {outcome.state['energy_error']:.2g}"
+            self._log(unit, f"done, energy {energy}")
+            self._weights.written(*unit)
+            self._compact_if_many()
+            self._remove_checkpoints(unit, kept)
+
+        state = {"run_id": unit.run_id, "level": unit.level} | outcome.state
+        self._writer.add(Record(tuple(files), (self._rows(STATES, unit, [state]),), afterwards))
+
+    def _remove_checkpoints(self, unit: Unit, kept: Checkpoint | None) -> None:
+        """Remove those that a committed unit needs no more: all but the one that closes it, if one does."""
+        if kept is None:
+            self._checkpoints.remove_all(unit.run_id)
+        else:
+            self._checkpoints.written(kept)
+            self._checkpoints.remove_before(kept)
 
     def _compact_if_many(self) -> None:
         """Merge the parts once there are many, so that --status and the app stay fast while a study runs."""
@@ -364,23 +428,15 @@ class Loop:
             self._progress.note(f"small files are not merged: {error}")
         self._parts = 0
 
-    def _save_checkpoint(self, unit: Unit, outcome: Outcome | ReferenceOutcome) -> None:
-        self._directory.write_checkpoint(unit.run_id, unit.level, outcome.step, outcome.checkpoint)
-        for older in self._directory.checkpoints_of(unit.run_id):
-            # What closed the level before stays until this level is committed.
-            if older.level == unit.level and older.step < outcome.step:
-                self._directory.remove_checkpoint(older)
-
-    def _remove_checkpoints(self, unit: Unit, keep: int | None) -> None:
-        for checkpoint in self._directory.checkpoints_of(unit.run_id):
-            if (checkpoint.level, checkpoint.step) != (unit.level, keep):
-                self._directory.remove_checkpoint(checkpoint)
-
     def _record_divergence(self, slot: Slot, unit: Unit, job: Job, outcome: Outcome) -> None:
         self._wall_seconds[unit.run_id] += outcome.wall_seconds
-        self._write_run(unit, job, "diverged", outcome.diverged, _where(slot, outcome))
-        self._remove_checkpoints(unit, keep=None)
-        self._log(unit, f"diverged: {outcome.diverged}")
+
+        def afterwards() -> None:
+            self._checkpoints.remove_all(unit.run_id)
+            self._log(unit, f"diverged: {outcome.diverged}")
+
+        row = self._run_row(unit, job, "diverged", outcome.diverged, _where(slot, outcome))
+        self._writer.add(Record(commits=(row,), afterwards=afterwards))
         self._progress.note(f"{unit.run_id} diverged: {outcome.diverged}")
         self._end(unit, "diverged")
 
@@ -440,11 +496,13 @@ class Loop:
 
     # --- rows
 
-    def _write(self, table, unit: Unit, rows: list[dict]) -> None:
-        path = self._directory.part(table, unit.run_id, unit.level)
-        self._directory.write_rows(table, path, rows, self._plan.sweep)
+    def _rows(self, table: Table, unit: Unit, rows: list[dict]) -> Callable[[], File]:
+        """How the file of a unit's rows is made, which the slots need not wait for."""
+        return lambda: (self._directory.part(table, *unit), encoded_rows(table, rows, self._plan.sweep))
 
-    def _write_run(self, unit: Unit, job: Job, outcome: str, reason: str | None, where: dict) -> None:
+    def _run_row(
+        self, unit: Unit, job: Job, outcome: str, reason: str | None, where: dict
+    ) -> Callable[[], File]:
         row = run_fields(job, self._plan.sweep) | {
             "outcome": outcome,
             "outcome_reason": reason,
@@ -455,14 +513,15 @@ class Loop:
             "wall_seconds": self._wall_seconds[unit.run_id],
             "finished_at": datetime.now(UTC),
         }
-        self._write(RUNS, unit, [row])
+        return self._rows(RUNS, unit, [row])
 
     def _close_shortened_trajectories(self, study: Study) -> None:
         """Write the row of `runs` of trajectories that end earlier since the sweep was edited."""
         for run_id in unclosed_runs(study):
             if (job := self._plan.jobs.get(run_id)) is None:
                 continue  # not asked for in this start
-            self._write_run(Unit(run_id, job.last_level), job, "done", None, {})
+            file = self._run_row(Unit(run_id, job.last_level), job, "done", None, {})
+            self._directory.write_together([file()])
 
 
 def unclosed_runs(study: Study) -> list[str]:
@@ -483,9 +542,3 @@ def _where(slot: Slot, outcome: Outcome) -> dict:
 def _hung(slot: Slot, silence: float) -> Failure:
     sentence = f"{slot.name} reported nothing for {duration(silence)}, and its process was ended"
     return Failure("hung", sentence, sentence)
-
-
-def _steps_rows(key: dict, columns: dict[str, np.ndarray]) -> list[dict]:
-    names = list(columns)
-    lists = [columns[name].tolist() for name in names]
-    return [key | dict(zip(names, values, strict=True)) for values in zip(*lists, strict=True)]

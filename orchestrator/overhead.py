@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from nqs.tasks import Outcome
-from orchestrator.actors import Slot
+from orchestrator.slots import Slot
 
 
 class Overhead:

@@ -11,6 +11,7 @@ import math
 import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -35,6 +36,7 @@ from nqs.config import (
     Variant,
     reference_method,
 )
+from orchestrator.units import Unit, prerequisites
 
 DEFAULT_PROFILE = "paper"
 
@@ -83,13 +85,35 @@ class Tickets(Config):
         """The chosen levels of a trajectory, ascending, each once."""
         if self.levels is not None:
             return sorted(set(self.levels))
-        sites = trajectory.dense.hamiltonian.sites
-        per_spin = {k: trajectory.remaining(k) / sites for k in range(1, trajectory.levels + 1)}
+        return sorted({_nearest_level(trajectory, density) for density in self.weights_per_spin})
 
-        def nearest(density: float) -> int:
-            return min(per_spin, key=lambda level: abs(math.log(per_spin[level] / density)))
 
-        return sorted({nearest(density) for density in self.weights_per_spin})
+class Regrowth(Config):
+    """Branches back up: each turns at a sparse level of every trajectory and goes through its masks in reverse.
+
+    Every level is trained as long as on the way down. With method `imp_ct`, which goes on from trained weights
+    on the way down, the two branches are a hysteresis loop.
+    """
+
+    turns: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        min_length=1, description="weights per spin at which a branch turns, at the level nearest in log"
+    )
+    up_to: float | None = Field(
+        default=None, gt=0, description="weights per spin where the branches end; none: at level 1"
+    )
+
+    def levels_of(self, trajectory: TrajectoryRun) -> dict[int, range]:
+        """The levels of the branches in the order in which they are trained, by the level that each turns at."""
+        last = 1 if self.up_to is None else _nearest_level(trajectory, self.up_to)
+        turns = {_nearest_level(trajectory, density) for density in self.turns}
+        return {turn: range(turn - 1, last - 1, -1) for turn in sorted(turns)}
+
+
+def _nearest_level(trajectory: TrajectoryRun, weights_per_spin: float) -> int:
+    """The level whose remaining / sites is nearest in log."""
+    wanted = weights_per_spin * trajectory.dense.hamiltonian.sites
+    levels = range(1, trajectory.levels + 1)
+    return min(levels, key=lambda level: abs(math.log(trajectory.remaining(level) / wanted)))
 
 
 class Profile(Config):
@@ -109,6 +133,7 @@ class Profile(Config):
     pruning_ratio: float | None = Field(default=None, gt=0, lt=1)
     replicates: Count | None = None
     tickets: Tickets | None = None
+    regrowth: Regrowth | None = None
     samples: int | None = Field(default=None, ge=2)
     measurement: Measurement | None = None
 
@@ -127,14 +152,18 @@ class Sweep(Config):
     pruning_ratio: float | None = Field(default=None, gt=0, lt=1)
     replicates: int = Field(default=1, ge=1, description="dense runs, each with its trajectories")
     tickets: Tickets | None = None
+    regrowth: Regrowth | None = Field(default=None, description="branches back up, for hysteresis")
     references: bool = Field(default=True, description="exact energies where the lattice allows it")
     measurement: Measurement = Measurement()
     profiles: dict[str, Profile] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _trajectories_are_described(self):
-        if not self.methods and self.tickets:
-            raise ValueError("tickets need trajectories, and methods is empty")
+        for field in ("tickets", "regrowth"):
+            if not self.methods and getattr(self, field):
+                raise ValueError(
+                    f"{field} need{'s' * (field == 'regrowth')} trajectories, and methods is empty"
+                )
         for name, profile in self.profiles.items() if self.methods else ():
             for field in ("levels", "pruning_ratio"):
                 if getattr(profile, field) is None and getattr(self, field) is None:
@@ -210,6 +239,11 @@ class Plan:
             if isinstance(job, DenseRun) and isinstance(job.network, FlaxNetwork):
                 networks[job.network, job.hamiltonian.sites] = None
         return [*sorted(criteria), *networks]
+
+    @cached_property
+    def prerequisites(self) -> dict[Unit, Unit | None]:
+        """Of every unit the one that must be committed before it starts, parents first."""
+        return prerequisites(self.jobs)
 
     def as_data(self) -> dict:
         """Plain data for sweep.json; a parent is written as its id."""
@@ -364,6 +398,7 @@ def _runs(
             trajectory = _trajectory(sweep, profile, dense, method, levels, field)
             yield trajectory
             yield from _tickets(sweep, profile, profile_name, trajectory, hamiltonians)
+            yield from _regrown(sweep, profile, profile_name, trajectory)
 
 
 def _levels(sweep: Sweep, profile: Profile, profile_name: str, side: int) -> tuple[int, str]:
@@ -431,6 +466,29 @@ def _tickets(
                     replicate=replicate,
                     trained_at=trained_at,
                 )
+
+
+def _regrown(sweep: Sweep, profile: Profile, profile_name: str, trajectory: TrajectoryRun):
+    """The tickets of the branches back up, each after the one that it goes on from."""
+    regrowth = profile.regrowth or sweep.regrowth
+    if regrowth is None:
+        return
+    for turn, levels in regrowth.levels_of(trajectory).items():
+        if not levels:
+            field = f"profiles[{profile_name!r}].regrowth" if profile.regrowth else "regrowth"
+            raise SweepError(
+                f"{field}: no level of the {trajectory.dense.hamiltonian.label} trajectory lies above its turn "
+                f"at {trajectory.remaining(turn) / trajectory.dense.hamiltonian.sites:.3g} weights per spin"
+            )
+        for level in levels:
+            yield TicketRun(
+                parent=trajectory,
+                level=level,
+                variant="regrown",
+                steps=trajectory.steps_per_level,
+                replicate=0,
+                turned_at=turn,
+            )
 
 
 def load_plan(path: Path, profile_name: str) -> Plan:

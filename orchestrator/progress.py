@@ -14,9 +14,10 @@ from rich.table import Table
 
 from nqs.config import ReferenceJob, TicketRun, TrajectoryRun
 from nqs.tasks import Outcome, ReferenceOutcome
-from orchestrator.actors import Slot
 from orchestrator.plan import Job
-from orchestrator.schedule import Schedule, Unit
+from orchestrator.schedule import Schedule
+from orchestrator.slots import Slot
+from orchestrator.units import Unit
 
 _LINE_EVERY_SECONDS = 30.0
 _REFRESHES_PER_SECOND = 2

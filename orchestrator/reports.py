@@ -21,24 +21,32 @@ from orchestrator.costs import Source
 from orchestrator.plan import Job, Plan
 from orchestrator.progress import describe, duration
 from orchestrator.run_directory import RunDirectory
-from orchestrator.schedule import Rehearsal, Schedule, Unit, rehearse, run_states, units_of
+from orchestrator.schedule import Rehearsal, Schedule, rehearse, run_states
 from orchestrator.standing import Standing
-from orchestrator.store import Study, committed_units, failed_units, trusted_references
+from orchestrator.store import Study, failed_units, trusted_references
+from orchestrator.units import Unit, units_of
 
 STATUSES = ("waiting", "ready", "running", "done", "diverged", "failed", "blocked", "stale")
 BELOW_REFERENCE = ("run_id", "level", "energy", "energy_error", "reference_energy", "reference_method")
 # What a person reads on a terminal; a pipe and --json have all.
 _PLAN_ROWS = 40
+_SOURCES: dict[Source, str] = {
+    "measured": "measured times",
+    "other studies": "times of other studies on this machine",
+    "default rates": "default rates",
+}
 _REFRESH_SECONDS = 3.0
 
 
 # --- --plan
 
 
-def plan_data(standing: Standing, slots: int, limit: int | None = None) -> dict:
+def plan_data(standing: Standing, slots: int, slots_are: str, limit: int | None = None) -> dict:
     """What would run, why, in which order, and for how long, as plain data, for --json and for the table alike.
 
     Args:
+        slots: that are counted with.
+        slots_are: how a sentence calls them.
         limit: no more than so many runs.
     """
     plan, study = standing.plan, standing.study
@@ -55,6 +63,7 @@ def plan_data(standing: Standing, slots: int, limit: int | None = None) -> dict:
         "only": study.only,
         "limit": limit,
         "slots": slots,
+        "slots_are": slots_are,
         "units": len(played),
         "device_hours": sum(unit.seconds for unit in played) / 3600,
         "seconds": max((unit.end for unit in played), default=0.0),
@@ -175,9 +184,9 @@ def _plan_cells(run: dict) -> tuple[str, ...]:
 
 
 def _plan_totals(plan: dict) -> str:
-    measured = plan["estimate"] == "measured"
-    estimated = "from measured times" if measured else "from default rates, nothing measured yet"
-    slots, hours = plan["slots"], plan["device_hours"]
+    nothing = ", nothing measured yet" if plan["estimate"] == "default rates" else ""
+    estimated = f"from {_SOURCES[plan['estimate']]}{nothing}"
+    hours = plan["device_hours"]
     trainings = [run for run in plan["runs"] if run["kind"] != "reference"]
     references = len(plan["runs"]) - len(trainings)
     runs = counted(trainings, "run") + (
@@ -185,7 +194,7 @@ def _plan_totals(plan: dict) -> str:
     )
     return (
         f"{runs} in {plan['units']} units; {hours:.2g} device-hours ({duration(hours * 3600)}) of "
-        f"work, about {duration(plan['seconds'])} on {slots} slot{'s' if slots > 1 else ''} ({estimated})"
+        f"work, about {duration(plan['seconds'])} on {plan['slots_are']} ({estimated})"
     )
 
 
@@ -298,9 +307,8 @@ def _references(plan: Plan, study: Study) -> dict[str, int | list[str]]:
         if isinstance(job, ReferenceJob)
         for unit in units_of(run_id, job)
     ]
-    known = committed_units(plan, study.states, study.references)
     return {
-        "known": sum(unit in known for unit in wanted),
+        "known": sum(unit in study.committed for unit in wanted),
         "wanted": len(wanted),
         "out_of_reach": _out_of_reach(plan, study),
     }
@@ -352,7 +360,7 @@ def print_status(console: Console, status: dict) -> None:
         _line(console, f"{left_out_sentence(failed)}; --explain {failed[0]} tells more")
     _print_left_behind(console, status["left_behind"])
     if status["estimate"]:
-        _line(console, f"times from {status['estimate'].replace('measured', 'measured times')}, on one slot")
+        _line(console, f"estimated from {_SOURCES[status['estimate']]}, on one slot")
     driver = status["driver"]
     _line(
         console,

@@ -11,28 +11,37 @@ import os
 import re
 import socket
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from filelock import FileLock, Timeout
 
 from nqs.identity import NUMERICS_VERSION
 from nqs.tasks import NetworkWeights
 from orchestrator.plan import Plan
 from orchestrator.provenance import code_version, environment
-from orchestrator.tables import TABLES, TABLES_VERSION, Table
+from orchestrator.tables import STEPS, TABLES, TABLES_VERSION, Table
 
 # How the names of files start that hold the rows of many parts.
 COMPACTED = "compacted-"
 _CHECKPOINT_NAME = re.compile(r"(?P<run_id>\w+)\.(?P<level>\d+)\.(?P<step>\d+)\.npz")
 # A reader that asks whether the lock is held holds it itself for an instant.
 _LOCK_PATIENCE_SECONDS = 1.0
+# What a person reads of a log's end.
+_LOG_LINES = 20
+# Files that are synced at once.
+_MOST_SYNCS = 8
+
+Contents = bytes | memoryview
+File = tuple[Path, Contents]
 
 _OWN_ENTRIES = {
     "sweep.json",
@@ -56,12 +65,29 @@ class WriteError(StudyError):
 
 @dataclass(frozen=True)
 class Holder:
-    """Who has a run directory's lock."""
+    """Who has a run directory's lock.
+
+    Attributes:
+        since: by the clock of its machine.
+        retry_failed: whether it gives failures that last another chance, too.
+        retries_before: failures before this time are those of earlier starts. Later than `since` where the clock
+            was set back in between; None: as `since`.
+    """
 
     pid: int
     host: str
     since: datetime
     retry_failed: bool = False
+    retries_before: datetime | None = None
+
+    @property
+    def first_failure(self) -> datetime:
+        """The earliest time of a failure of its own."""
+        return self.retries_before or self.since
+
+    def as_json(self) -> bytes:
+        times = {"since": self.since.isoformat(), "retries_before": self.first_failure.isoformat()}
+        return json.dumps(vars(self) | times).encode()
 
 
 @dataclass(frozen=True)
@@ -233,7 +259,7 @@ class RunDirectory:
             "environment": environment(),
             **planned,
         }
-        self._write(self.sweep_json, json.dumps(data, indent=1).encode())
+        self.write_together([(self.sweep_json, json.dumps(data, indent=1).encode())])
 
     def read_batches(self) -> list[list[str]]:
         """Ids of runs that are trained together, as they were recorded; none in a new directory.
@@ -259,51 +285,60 @@ class RunDirectory:
 
     def write_batches(self, batches: Iterable[Sequence[str]]) -> None:
         """Record which runs are trained together."""
-        self._write(self.batches_json, json.dumps({"batches": [*batches]}).encode())
+        self.write_together([(self.batches_json, json.dumps({"batches": [*batches]}).encode())])
 
     # --- writing
 
     def write_rows(self, table: Table, path: Path, rows: list[dict], sweep: str) -> None:
         """Write rows of a table as one immutable Parquet file with its provenance in the footer."""
-        provenance = {"numerics_version": str(NUMERICS_VERSION), "sweep": sweep}
-        self.write_table(path, pa.Table.from_pylist(rows, schema=table.schema), provenance)
+        self.write_together([(path, encoded_rows(table, rows, sweep))])
 
     def write_table(
-        self, path: Path, columns: pa.Table, provenance: dict[str, str], row_group_size: int | None = None
+        self, path: Path, columns: pa.Table, provenance: dict[str, str], row_group_size: int
     ) -> None:
-        """Write one immutable Parquet file, zstd, with provenance and the present versions in its footer."""
-        written_by = {
-            "tables_version": str(TABLES_VERSION),
-            "code_version": code_version(),
-            "created_at": datetime.now(UTC).isoformat(),
-        }
-        buffer = BytesIO()
-        columns = columns.replace_schema_metadata(provenance | written_by)
-        pq.write_table(columns, buffer, compression="zstd", row_group_size=row_group_size)
-        self._write(path, buffer.getbuffer())
+        """Write one immutable Parquet file of many rows, with provenance in its footer."""
+        self.write_together([(path, _encoded(columns, provenance, row_group_size=row_group_size))])
 
     def write_checkpoint(self, run_id: str, level: int, step: int, contents: bytes) -> None:
-        self._write(self.checkpoint(run_id, level, step), contents)
+        self.write_together([(self.checkpoint(run_id, level, step), contents)])
 
     def append_log(self, run_id: str, text: str) -> None:
         path = self.log(run_id)
         with _writing(path), path.open("a", encoding="utf-8") as log:
             log.write(text.rstrip() + "\n")
 
-    def _write(self, path: Path, contents) -> None:
-        """Write aside, sync, rename; the rename itself is synced too."""
-        staged = self.staging / path.name
+    def log_tail(self, run_id: str) -> list[str]:
+        """The last lines of a run's log; none where there is no log."""
+        path = self.log(run_id)
+        if not path.exists():
+            return []
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_LINES:]
+
+    def write_together(self, *groups: Sequence[File]) -> None:
+        """Write files, each whole or not at all; those of a group are there for good before any of the next is.
+
+        All are written aside and synced side by side, as a disk takes a dozen syncs in hardly more time than one;
+        then they get their names, group by group, and the names are synced.
+
+        Raises:
+            WriteError: one cannot be written; no file of its group or a later one counts as written.
+        """
+        files = [file for group in groups for file in group]
+        staged = {path: self.staging / f"{path.parent.name}.{path.name}" for path, _ in files}
         try:
-            with _writing(path):
-                with staged.open("wb") as file:
-                    file.write(contents)
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(staged, path)
-                _sync_directory(path.parent)
+            _side_by_side(_stage, [(path, staged[path], contents) for path, contents in files])
+            for group in groups:
+                for path, _ in group:
+                    self._name(staged[path], path)
+                _side_by_side(_sync_directory, [(parent,) for parent in {path.parent for path, _ in group}])
         finally:
-            with suppress(OSError):  # the next start removes what stays
-                staged.unlink(missing_ok=True)
+            for path in staged.values():
+                with suppress(OSError):  # the next start removes what stays
+                    path.unlink(missing_ok=True)
+
+    def _name(self, staged: Path, path: Path) -> None:
+        with _writing(path):
+            os.replace(staged, path)
 
     def remove(self, path: Path) -> None:
         """Remove a file whose rows another one has."""
@@ -342,7 +377,7 @@ class RunDirectory:
 
     def remove_checkpoint(self, checkpoint: Checkpoint) -> None:
         with _writing(checkpoint.path):
-            checkpoint.path.unlink()
+            checkpoint.path.unlink(missing_ok=True)
 
     # --- the lock
 
@@ -356,6 +391,8 @@ class RunDirectory:
         Raises:
             StudyError: another driver has it.
         """
+        from filelock import FileLock, Timeout
+
         lock = FileLock(self._lock_file)
         try:
             self.staging.mkdir(parents=True, exist_ok=True)
@@ -372,8 +409,7 @@ class RunDirectory:
             raise StudyError(f"{self.path} cannot be written: {error.strerror}") from None
         try:
             holder = Holder(os.getpid(), socket.gethostname(), datetime.now(UTC), retry_failed)
-            record = vars(holder) | {"since": holder.since.isoformat()}
-            self._write(self._holder_file, json.dumps(record).encode())
+            self.write_together([(self._holder_file, holder.as_json())])
             yield holder
         finally:
             with suppress(OSError):  # a holder without the lock counts as none
@@ -384,6 +420,9 @@ class RunDirectory:
         """Who holds the lock now; None where nobody does, whatever a killed driver left behind."""
         if not self._holder_file.exists() or not self._lock_file.exists():
             return None
+        # Asked for here, since most readers find no driver and need not wait for it.
+        from filelock import FileLock, Timeout
+
         lock = FileLock(self._lock_file)
         try:
             lock.acquire(timeout=0)
@@ -394,11 +433,20 @@ class RunDirectory:
         lock.release()
         return None
 
+    def record_retries_before(self, time: datetime) -> None:
+        """Say which failures have another chance in this start; only for who holds the lock, and has read them."""
+        holder = self._recorded_holder()
+        if holder is not None and holder.first_failure != time:
+            self.write_together([(self._holder_file, replace(holder, retries_before=time).as_json())])
+
     def _recorded_holder(self) -> Holder | None:
         try:
             record = json.loads(self._holder_file.read_text())
-            since, retry_failed = datetime.fromisoformat(record["since"]), bool(record.get("retry_failed"))
-            return Holder(int(record["pid"]), str(record["host"]), since, retry_failed)
+            times = record["since"], record.get("retries_before", record["since"])
+            since, before = map(datetime.fromisoformat, times)
+            return Holder(
+                int(record["pid"]), str(record["host"]), since, bool(record.get("retry_failed")), before
+            )
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -411,12 +459,79 @@ def _writing(path: Path) -> Iterator[None]:
         raise WriteError(f"{path} cannot be written: {error.strerror}") from None
 
 
+def _stage(path: Path, staged: Path, contents: Contents) -> None:
+    with _writing(path), staged.open("wb") as file:
+        file.write(contents)
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def _sync_directory(path: Path) -> None:
-    directory = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    with _writing(path):
+        directory = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+
+@cache
+def _syncing() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_MOST_SYNCS, thread_name_prefix="sync")
+
+
+def _side_by_side(do: Callable[..., None], arguments: Sequence[tuple]) -> None:
+    """Call for each of the arguments, in threads where there are several; all end before an error is raised."""
+    if len(arguments) == 1:
+        do(*arguments[0])
+        return
+    begun = [_syncing().submit(do, *each) for each in arguments]
+    wait(begun)
+    for each in begun:
+        each.result()
+
+
+def encoded_rows(table: Table, rows: list[dict], sweep: str) -> Contents:
+    """Rows of a table as a Parquet file with its provenance in the footer."""
+    return encoded_columns(table, pa.Table.from_pylist(rows, schema=table.schema), sweep)
+
+
+def encoded_columns(table: Table, columns: pa.Table, sweep: str) -> Contents:
+    """As `encoded_rows`, of columns.
+
+    Without dictionaries and statistics, which cost a third of the time and are worth nothing in a part; a compacted
+    file has them.
+    """
+    provenance = {"numerics_version": str(NUMERICS_VERSION), "sweep": sweep}
+    return _encoded(columns, provenance, use_dictionary=False, write_statistics=False)
+
+
+def _encoded(columns: pa.Table, provenance: dict[str, str], **options) -> Contents:
+    """A Parquet file, zstd, with provenance and the present versions in its footer."""
+    written_by = {
+        "tables_version": str(TABLES_VERSION),
+        "code_version": code_version(),
+        "created_at": datetime.now(UTC).isoformat(),
+    }
+    buffer = BytesIO()
+    columns = columns.replace_schema_metadata(provenance | written_by)
+    pq.write_table(columns, buffer, compression="zstd", **options)
+    return buffer.getbuffer()
+
+
+def steps_columns(run_id: str, level: int, steps: Mapping[str, np.ndarray]) -> pa.Table:
+    """The rows of `steps` of a trained network.
+
+    Args:
+        steps: columns of equal lengths; one that is missing is null, and a network that is built has none.
+    """
+    length = len(next(iter(steps.values()), ()))
+    columns = {"run_id": [run_id] * length, "level": np.repeat(level, length), **steps}
+    arrays = [
+        pa.array(columns[field.name], field.type) if field.name in columns else pa.nulls(length, field.type)
+        for field in STEPS.schema
+    ]
+    return pa.Table.from_arrays(arrays, schema=STEPS.schema)
 
 
 def weights_rows(run_id: str, level: int, weights: NetworkWeights) -> list[dict]:

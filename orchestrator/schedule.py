@@ -14,17 +14,10 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from graphlib import TopologicalSorter
 from typing import Literal, NamedTuple
 
-from nqs.config import DenseRun, ReferenceJob, TicketRun
+from nqs.config import ReferenceJob
 from nqs.replicas import compiled_program
 from orchestrator.plan import Job, Plan
-
-
-class Unit(NamedTuple):
-    """A run's level; of a DMRG series the bond dimension's place, of an exact reference energy 0."""
-
-    run_id: str
-    level: int
-
+from orchestrator.units import Unit, units_of
 
 State = Literal["waiting", "ready", "running", "done", "diverged", "failed", "blocked"]
 # States of units that are not done and can still run.
@@ -37,28 +30,6 @@ NEARLY_AS_LONG = 0.7
 # switch costs reading a checkpoint and at most a compilation.
 LONGER_BY = 0.1
 LONGER_BY_SECONDS = 1800.0
-
-
-def units_of(run_id: str, job: Job) -> list[Unit]:
-    """The units of one run, in series."""
-    return [Unit(run_id, level) for level in range(job.first_level, job.last_level + 1)]
-
-
-def prerequisite(unit: Unit, job: Job, parent_run_id: str | None = None) -> Unit | None:
-    """The one unit that must be committed before this one starts.
-
-    Args:
-        parent_run_id: of the job, where it is known: it is a hash, made anew whenever it is asked for.
-    """
-    if isinstance(job, ReferenceJob):
-        return Unit(unit.run_id, unit.level - 1) if unit.level else None
-    if isinstance(job, DenseRun):
-        return None
-    if isinstance(job, TicketRun):
-        return Unit(parent_run_id or job.parent_run_id, unit.level)
-    if unit.level > 1:
-        return Unit(unit.run_id, unit.level - 1)
-    return Unit(parent_run_id or job.parent_run_id, 0)
 
 
 class Schedule:
@@ -96,12 +67,13 @@ class Schedule:
         self._seconds_of = seconds
         self.seconds: dict[Unit, float] = {}  # of units that have not ended
         # In the plan's order, so parents come first.
-        self._before = prerequisites(plan.jobs)
-        self._after: dict[Unit, list[Unit]] = {unit: [] for unit in self._before}
-        for unit, before in self._before.items():
-            if before is not None:
-                self._after[before].append(unit)
+        self._before = plan.prerequisites
         self._states, self._cause = unit_states(self._before, set(done), set(diverged), set(failed))
+        self._after: dict[Unit, list[Unit]] = defaultdict(list)
+        for unit, before in self._before.items():
+            # What is done already does not end again.
+            if before is not None and self._states[before] != "done":
+                self._after[before].append(unit)
         self._counts = Counter(self._states.values())
         self._completed, self._next_estimate = 0, 1
         self._compiled: dict[Hashable, set[Hashable]] = defaultdict(set)
@@ -397,23 +369,13 @@ class Schedule:
                 heapq.heappush(self._heaps[self.program(self._batches[batch][0])], entry)
 
 
-def prerequisites(jobs: dict[str, Job]) -> dict[Unit, Unit | None]:
-    """`prerequisite` of every unit of a plan, parents first."""
-    ids = {id(job): run_id for run_id, job in jobs.items()}
-    return {
-        unit: prerequisite(unit, job, ids.get(id(getattr(job, "parent", None))))
-        for run_id, job in jobs.items()
-        for unit in units_of(run_id, job)
-    }
-
-
 def unit_states(
     before: dict[Unit, Unit | None], done: set[Unit], diverged: set[str], failed: set[Unit]
 ) -> tuple[dict[Unit, State], dict[Unit, str]]:
     """Where every unit stands that no slot has, and of blocked ones the run whose end blocks them.
 
     Args:
-        before: of every unit the one that it waits for, as `prerequisites` says.
+        before: of every unit the one that it waits for, as `Plan.prerequisites` says.
         done, diverged, failed: as of a `Schedule`.
     """
     states: dict[Unit, State] = {}

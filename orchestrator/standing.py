@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cache, cached_property, partial
+from functools import cache, cached_property
 from pathlib import Path
 
 import polars as pl
 
-from nqs.config import ReferenceJob, TrajectoryRun
-from orchestrator.batches import Batch, started_batches
+from nqs.config import ReferenceJob, TicketRun, TrajectoryRun
+from orchestrator.batches import Batch, ended_runs, started_batches
 from orchestrator.costs import CostModel
 from orchestrator.plan import Job, Plan
+from orchestrator.rates import remembered
 from orchestrator.run_directory import RunDirectory
-from orchestrator.schedule import Schedule, Unit, rehearse, units_of
+from orchestrator.schedule import Schedule, rehearse
 from orchestrator.selection import Selection, SelectionError, reference_fields
 from orchestrator.store import Study, failed_units, read_study, schedule_of, start_after
 from orchestrator.tables import RUN_FIELDS
+from orchestrator.units import Unit, units_of
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Standing:
             StudyError: as `read_study`.
         """
         study = read_study(path, plan)
-        learn_costs = cache(partial(CostModel.of, plan, study.states, study.runs))
+        learn_costs = cache(lambda: CostModel.of(plan, study.states, study.runs, remembered()))
         steps = RunDirectory(path).newest_steps()
         checkpoints = {Unit(*unit): step for unit, step in steps.items()}
         there = {unit.run_id for unit in checkpoints} | set(study.runs["run_id"])
@@ -88,13 +90,9 @@ class Standing:
     @cached_property
     def schedule(self) -> Schedule:
         """Of the chosen part; made when first asked for, since it takes a second for 10⁴ runs."""
-        study = self.study
         return schedule_of(
             self.chosen,
-            study.runs,
-            study.states,
-            study.references,
-            study.attempts,
+            self.study,
             lambda unit, job: self.costs.seconds(unit, job),
             self.since,
             self.batches,
@@ -109,6 +107,11 @@ class Standing:
             StudyError: the record is damaged.
         """
         return started_batches(RunDirectory(self.study.path), self.whole)
+
+    @property
+    def ended(self) -> frozenset[str]:
+        """Runs of the whole plan that have nothing left to train."""
+        return ended_runs(self.whole)
 
     @property
     def name(self) -> str:
@@ -160,6 +163,7 @@ class Standing:
         return replace(self, chosen=chosen, batches=_within(self.batches, begun))
 
     def _parents(self, run_id: str) -> Iterator[str]:
+        yield from _sparser_tickets(self.chosen.jobs[run_id])
         while (parent := getattr(self.chosen.jobs[run_id], "parent_run_id", None)) is not None:
             yield (run_id := parent)
 
@@ -167,6 +171,12 @@ class Standing:
         """A parent that is not to go on: the number of its levels is not part of what it is."""
         done = [unit.level for unit in units_of(run_id, job) if self.schedule.state(unit) == "done"]
         return job.model_copy(update={"levels": done[-1]}) if isinstance(job, TrajectoryRun) else job
+
+
+def _sparser_tickets(job: Job | None) -> Iterator[str]:
+    """The tickets that a regrown one goes on from, back to where its branch turned."""
+    while isinstance(job, TicketRun) and (job := job.sparser) is not None:
+        yield job.run_id
 
 
 def _within(batches: Sequence[Batch], run_ids: Container[str]) -> list[Batch]:
@@ -194,6 +204,7 @@ def _chosen_ids(only: Selection, plan: Plan, study: Study) -> set[str]:
             f"--only {only.text!r} chooses none of the {len(fields)} runs of {plan.sweep}, profile {plan.profile}"
         )
     hamiltonian = ("hamiltonian", "hamiltonian_parameters")
+    chosen |= {before for run_id in chosen for before in _sparser_tickets(plan.jobs.get(run_id))}
     trained = set(runs.filter(pl.col("run_id").is_in(list(chosen))).select(hamiltonian).iter_rows())
     return chosen | {
         run_id

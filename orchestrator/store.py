@@ -6,6 +6,7 @@ level counts once its row of `states` is there; files of a level that was never 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -23,7 +24,7 @@ from nqs.tasks import LiveWeights, NetworkWeights
 from orchestrator.plan import Job, Plan
 from orchestrator.retries import TRANSIENT
 from orchestrator.run_directory import RunDirectory, StudyError
-from orchestrator.schedule import Schedule, Unit, prerequisites, unit_states, units_of
+from orchestrator.schedule import Schedule, unit_states
 from orchestrator.table_files import (
     damaged_files,
     damaged_sentence,
@@ -45,8 +46,9 @@ from orchestrator.tables import (
     WEIGHTS,
     Column,
     Table,
-    run_fields,
+    fields_of_runs,
 )
+from orchestrator.units import Unit, units_of
 
 # Reference energies that travel with the repository, for lattices that no sweep can diagonalise.
 REPOSITORY_REFERENCES = Path(__file__).resolve().parent.parent / "data" / "references.parquet"
@@ -104,6 +106,8 @@ class Study:
         attempts: failures, oldest first.
         problems: a sentence for each file that could not be read.
         only: the expression that chose the runs; None: all are there.
+        committed: units of the plan whose result is in the tables, of runs that were not chosen too; none
+            of an export, which has no plan.
     """
 
     path: Path
@@ -115,11 +119,20 @@ class Study:
     attempts: pl.DataFrame
     problems: list[str] = field(default_factory=list)
     only: str | None = None
+    committed: set[Unit] = field(default_factory=set)
 
     @cached_property
     def steps(self) -> pl.DataFrame:
         """Recorded training steps of committed levels, read when first asked for."""
         return self._of_committed(STEPS)
+
+    def steps_of(self, run_id: str) -> pl.DataFrame:
+        """As `steps`, of one run; the other runs' are not read."""
+        return self._of_committed(STEPS, run_id)
+
+    def log_tail(self, run_id: str) -> list[str]:
+        """The last lines of a run's log; none of an export."""
+        return RunDirectory(self.path).log_tail(run_id)
 
     @cached_property
     def all_weights(self) -> pl.DataFrame:
@@ -139,10 +152,11 @@ class Study:
             return network_weights(rows)
         return read_weights(RunDirectory(self.path), run_id, level)
 
-    def _of_committed(self, table: Table) -> pl.DataFrame:
+    def _of_committed(self, table: Table, run_id: str | None = None) -> pl.DataFrame:
         if _is_export(self.path):
-            return unique_rows(table, read_files(table, [self.path / f"{table.name}.parquet"], self.problems))
-        rows = read_table(RunDirectory(self.path), table, self.problems)
+            file = self.path / f"{table.name}.parquet"
+            return unique_rows(table, read_files(table, [file], self.problems, run_id=run_id))
+        rows = read_table(RunDirectory(self.path), table, self.problems, run_id)
         committed = self.states.select("run_id", "level")
         return unique_rows(
             table, rows.join(committed, on=["run_id", "level"], how="semi", maintain_order="left")
@@ -178,9 +192,12 @@ def read_study(path: Path | str, plan: Plan | None = None) -> Study:
     attempts = unique_rows(ATTEMPTS, read_table(directory, ATTEMPTS, problems)).sort("at", "attempt")
     problems += _problems_of_large_tables(directory, states)
     references = _with_repository_references(references, problems)
-    runs = _joined_runs(directory, plan, runs, states, references, attempts)
+    committed = _committed_units(plan, states, references)
+    runs = _joined_runs(directory, plan, runs, states, committed, attempts)
     joined = _joined_states(states, runs, references)
-    return Study(path, plan.sweep, plan.profile, runs, joined, references, attempts, problems)
+    return Study(
+        path, plan.sweep, plan.profile, runs, joined, references, attempts, problems, committed=committed
+    )
 
 
 # --- reading files
@@ -209,21 +226,24 @@ def _problems_of_large_tables(directory: RunDirectory, states: pl.DataFrame) -> 
     files = files_of(directory, WEIGHTS)
     names = {path.name for path in files}
     whole = [path for path in files if is_compacted(path) and path not in damaged]
-    keys = read_files(WEIGHTS, whole, problems, WEIGHTS.columns[: len(WEIGHTS.key)])
-    compacted = set(keys.select("run_id", "level").unique().iter_rows())
-    missing = [
-        (run_id, level)
-        for run_id, level in states.select("run_id", "level").iter_rows()
-        if (run_id, level) not in compacted and directory.part_name(run_id, level) not in names
-    ]
+    compacted = read_files(WEIGHTS, whole, problems, WEIGHTS.columns[: len(WEIGHTS.key)])
+    level = ["run_id", "level"]
+    in_no_compacted = states.select(level).join(compacted, on=level, how="anti", maintain_order="left")
+    missing = [key for key in in_no_compacted.iter_rows() if directory.part_name(*key) not in names]
     # Weights that were compacted since their files were listed are not missing.
     if missing and not set(files) <= set(files_of(directory, WEIGHTS)):
         return _problems_of_large_tables(directory, states)
-    return problems + [
-        f"{directory.part(WEIGHTS, run_id, level)} is missing, but level {level} of run {run_id} is committed; "
-        f"restore it, or remove that level's file in tables/{STATES.name} to train it again"
-        for run_id, level in missing
-    ]
+    return problems + [_missing_weights_sentence(directory, *key) for key in missing]
+
+
+def _missing_weights_sentence(directory: RunDirectory, run_id: str, level: int) -> str:
+    commits = directory.part(STATES, run_id, level)
+    sentence = (
+        f"{directory.part(WEIGHTS, run_id, level)} is missing, but level {level} of run {run_id} is committed"
+    )
+    if commits.exists():
+        return f"{sentence}; restore it, or remove {commits} to train that level again"
+    return f"{sentence}, in a compacted file; restore the weights from a copy, or train the study anew in another --out"
 
 
 def read_weights(directory: RunDirectory, run_id: str, level: int) -> NetworkWeights:
@@ -271,13 +291,13 @@ def _joined_runs(
     plan: Plan,
     finished: pl.DataFrame,
     states: pl.DataFrame,
-    references: pl.DataFrame,
+    committed: set[Unit],
     attempts: pl.DataFrame,
 ) -> pl.DataFrame:
     """Every planned run with its outcome and status, then finished ones that the plan left behind."""
     fields = schema_of(RUN_FIELDS)
     trainings = {run_id: job for run_id, job in plan.jobs.items() if not isinstance(job, ReferenceJob)}
-    planned = pl.DataFrame([run_fields(run, plan.sweep) for run in trainings.values()], schema=fields)
+    planned = pl.DataFrame([*fields_of_runs(trainings.values(), plan.sweep)], schema=fields)
     planned = planned.join(_outcomes(planned, finished), on="run_id", how="left")
     left_behind = finished.filter(~pl.col("run_id").is_in(planned["run_id"].implode()))
     runs = pl.concat([planned.select(RUNS.names), left_behind.select(RUNS.names)])
@@ -289,7 +309,7 @@ def _joined_runs(
             levels_wanted=pl.coalesce("levels", pl.lit(1, pl.Int32)),
             planned=pl.col("run_id").is_in(planned["run_id"].implode()),
         )
-        .join(_statuses(directory, plan, finished, states, references, attempts), on="run_id", how="left")
+        .join(_statuses(directory, plan, finished, committed, attempts), on="run_id", how="left")
         .with_columns(status=pl.coalesce("status", "outcome"))
         .with_columns(
             status=pl.when((pl.col("status") == "done") & (pl.col("numerics_version") < NUMERICS_VERSION))
@@ -328,7 +348,7 @@ def _with_clusters(runs: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def committed_units(plan: Plan, states: pl.DataFrame, references: pl.DataFrame) -> set[Unit]:
+def _committed_units(plan: Plan, states: pl.DataFrame, references: pl.DataFrame) -> set[Unit]:
     """Units whose result is in the tables."""
     done = {Unit(run_id, level) for run_id, level in states.select("run_id", "level").iter_rows()}
     known = set(references.select(REFERENCES.key).iter_rows())
@@ -346,10 +366,7 @@ def _reference_key(job: ReferenceJob, level: int) -> tuple:
 
 def schedule_of(
     plan: Plan,
-    runs: pl.DataFrame,
-    states: pl.DataFrame,
-    references: pl.DataFrame,
-    attempts: pl.DataFrame,
+    study: Study,
     seconds: Callable[[Unit, Job], float] = lambda unit, job: 1.0,
     since: datetime | None = None,
     batches: Iterable[Sequence[str]] = (),
@@ -358,13 +375,14 @@ def schedule_of(
     """Where every unit of a plan stands, from a study's tables.
 
     Args:
+        plan: the study's own, or a part of it.
         seconds: estimated time of a unit.
         since, retry_failed: which failures have another chance; see `failed_units`.
         batches: ids of runs that are trained together.
     """
-    diverged = runs.filter(outcome="diverged")["run_id"].to_list()
-    done = committed_units(plan, states, references)
-    return Schedule(plan, seconds, done, diverged, failed_units(attempts, since, retry_failed), batches)
+    diverged = study.runs.filter(outcome="diverged")["run_id"].to_list()
+    failed = failed_units(study.attempts, since, retry_failed)
+    return Schedule(plan, seconds, study.committed, diverged, failed, batches)
 
 
 def failed_units(
@@ -396,19 +414,17 @@ def _statuses(
     directory: RunDirectory,
     plan: Plan,
     finished: pl.DataFrame,
-    states: pl.DataFrame,
-    references: pl.DataFrame,
+    committed: set[Unit],
     attempts: pl.DataFrame,
 ) -> pl.DataFrame:
     """run_id, status, blocked_by and reason of every run of the plan, from the files alone."""
     holder = directory.holder()
-    since = holder.since if holder else None
+    since = holder.first_failure if holder else None
     diverged = finished.filter(outcome="diverged")
     # Not a schedule: its order and its estimates take longer than all the rest of reading.
-    done = committed_units(plan, states, references)
     ended = set(diverged["run_id"])
     failed = failed_units(attempts, since, holder is not None and holder.retry_failed)
-    units, causes = unit_states(prerequisites(plan.jobs), done, ended, failed)
+    units, causes = unit_states(plan.prerequisites, committed, ended, failed)
     # A run stands where its first unit does that is not done.
     next_units: dict[str, Unit] = {}
     for unit, state in units.items():
@@ -416,7 +432,8 @@ def _statuses(
             next_units.setdefault(unit.run_id, unit)
     reasons = dict(attempts.sort("at").select("run_id", "message").iter_rows())
     reasons |= dict(diverged.select("run_id", "outcome_reason").iter_rows())
-    running = {unit.run_id for unit in _running_units(directory, since.timestamp())} if since else set()
+    begun = holder.since.timestamp() if holder else math.inf
+    running = {unit.run_id for unit in _running_units(directory, begun)}
     rows = []
     for run_id in plan.jobs:
         unit = next_units.get(run_id)

@@ -13,9 +13,10 @@ from orchestrator.plan import Job
 from orchestrator.progress import describe, duration
 from orchestrator.reports import again_sentence
 from orchestrator.run_directory import RunDirectory, StudyError
-from orchestrator.schedule import Schedule, Unit, prerequisite, run_states, units_of
+from orchestrator.schedule import Schedule, run_states
 from orchestrator.standing import Standing
 from orchestrator.tables import REFERENCES, RUN_FIELDS, TABLES
+from orchestrator.units import Unit, prerequisite, units_of
 
 _FIELDS = {column.name: column.description for column in RUN_FIELDS}
 _REFERENCE_FIELDS = {column.name: column.description for column in REFERENCES.columns}
@@ -39,7 +40,6 @@ _OUTCOME_COLUMNS = (
     "finished_at",
 )
 _ATTEMPT_COLUMNS = ("level", "attempt", "error_class", "message", "device", "at")
-_LOG_LINES = 20
 # What a person reads of a list; --json has all of it.
 _SHOWN = 8
 
@@ -95,7 +95,7 @@ def story_data(standing: Standing, run_id: str) -> dict:
             attempt | {"at": attempt["at"].isoformat()}
             for attempt in study.attempts.filter(run_id=run_id).select(_ATTEMPT_COLUMNS).to_dicts()
         ],
-        "log": _log_tail(directory.log(run_id)),
+        "log": directory.log_tail(run_id),
         "files": [str(path) for path in _files(directory, run_id)],
     }
 
@@ -149,6 +149,11 @@ def _why(standing: Standing, job: Job | None, parents: list[dict], children: lis
                 f", with {len(children)} ticket{'s' * (len(children) != 1)} at its levels" if children else ""
             )
             return f"{asked}: prunes dense run {parents[0]['run_id']} in {job.levels} levels{tickets}"
+        case TicketRun(variant="regrown"):
+            return (
+                f"{asked}: continues the branch that turned at level {job.turned_at} of {parents[0]['run_id']} "
+                f"under the mask of level {job.level}"
+            )
         case TicketRun():
             what = "density" if job.variant == "init_rand" else "mask"
             return (
@@ -195,12 +200,6 @@ def _reason(standing: Standing, run_id: str) -> str:
     rows = standing.study.runs.filter(run_id=run_id)["reason"].to_list()
     messages = standing.study.attempts.filter(run_id=run_id)["message"].to_list()
     return next(filter(None, rows + messages[-1:]), "no reason is recorded")
-
-
-def _log_tail(path: Path) -> list[str]:
-    if not path.exists():
-        return []
-    return path.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_LINES:]
 
 
 def _files(directory: RunDirectory, run_id: str) -> list[Path]:

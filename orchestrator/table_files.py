@@ -16,7 +16,10 @@ from orchestrator.tables import Column, Table
 
 
 def files_of(directory: RunDirectory, table: Table) -> list[Path]:
-    """All files of a table, compacted ones first, so that a row written since then comes after an older one."""
+    """All files of a table in the order in which their rows were written: of equal keys the last row counts.
+
+    Compacted files come first, by their numbers, since a level's own part is newer than what was compacted of it.
+    """
     return sorted(
         directory.table(table).glob("*.parquet"), key=lambda path: (not is_compacted(path), path.name)
     )
@@ -27,13 +30,23 @@ def is_compacted(path: Path) -> bool:
     return path.name.startswith(COMPACTED)
 
 
-def read_table(directory: RunDirectory, table: Table, problems: list[str]) -> pl.DataFrame:
-    """All rows of a table of a run directory; damaged files are problems."""
+def read_table(
+    directory: RunDirectory, table: Table, problems: list[str], run_id: str | None = None
+) -> pl.DataFrame:
+    """All rows of a table of a run directory, or a run's; damaged files are problems."""
+
+    def listed() -> list[Path]:
+        return [
+            path
+            for path in files_of(directory, table)
+            if run_id is None or is_compacted(path) or path.name.startswith(f"{run_id}.")
+        ]
+
     while True:
-        files, found = files_of(directory, table), []
-        frame = read_files(table, files, found)
+        files, found = listed(), []
+        frame = read_files(table, files, found, run_id=run_id)
         # A compaction that ends meanwhile removes files whose rows are in one that was not listed.
-        if set(files) <= set(files_of(directory, table)):
+        if set(files) <= set(listed()):
             problems += found
             return frame
 
@@ -80,26 +93,31 @@ def schema_of(columns: Iterable[Column]) -> pl.Schema:
 
 
 def read_files(
-    table: Table, files: list[Path], problems: list[str], columns: tuple[Column, ...] | None = None
+    table: Table,
+    files: list[Path],
+    problems: list[str],
+    columns: tuple[Column, ...] | None = None,
+    run_id: str | None = None,
 ) -> pl.DataFrame:
-    """All rows of the files; a column that an older version lacks is null, a damaged file is a problem."""
+    """All rows of the files, or a run's; a column that an older version lacks is null, a damaged file is a problem."""
     schema = schema_of(columns or table.columns)
     if not files:
         return pl.DataFrame(schema=schema)
     try:
-        frame = _read_together(files, schema)
+        frame = _read_together(files, schema, run_id)
     except FileNotFoundError:
-        return read_files(table, [path for path in files if path.exists()], problems, columns)
+        return read_files(table, [path for path in files if path.exists()], problems, columns, run_id)
     except (pl.exceptions.PolarsError, OSError):
-        return _read_one_by_one(table, files, schema, problems)
+        return _read_one_by_one(table, files, schema, problems, run_id)
     # A file without a key column is not one of ours, though its missing columns read as nulls.
     certain = [name for name in table.key if name not in (*table.nullable_key, *table.later_key)]
     foreign = frame.select(pl.any_horizontal(pl.col(certain).is_null()).any()).item()
-    return _read_one_by_one(table, files, schema, problems) if foreign else frame
+    return _read_one_by_one(table, files, schema, problems, run_id) if foreign else frame
 
 
-def _read_together(files: list[Path], schema: pl.Schema) -> pl.DataFrame:
-    return _scan(files, schema).collect()
+def _read_together(files: list[Path], schema: pl.Schema, run_id: str | None) -> pl.DataFrame:
+    rows = _scan(files, schema)
+    return (rows if run_id is None else rows.filter(run_id=run_id)).collect()
 
 
 def _scan(files: list[Path], schema: pl.Schema) -> pl.LazyFrame:
@@ -113,7 +131,9 @@ def _scan(files: list[Path], schema: pl.Schema) -> pl.LazyFrame:
     )
 
 
-def _read_one_by_one(table: Table, files: list[Path], schema: pl.Schema, problems: list[str]) -> pl.DataFrame:
+def _read_one_by_one(
+    table: Table, files: list[Path], schema: pl.Schema, problems: list[str], run_id: str | None
+) -> pl.DataFrame:
     frames = [pl.DataFrame(schema=schema)]
     for path in files:
         try:
@@ -124,7 +144,7 @@ def _read_one_by_one(table: Table, files: list[Path], schema: pl.Schema, problem
                     f"{path} is not a file of the table {table.name}: it has no column {missing[0]!r}"
                 )
                 continue
-            frames.append(_read_together([path], schema))
+            frames.append(_read_together([path], schema, run_id))
         except FileNotFoundError:
             continue  # compaction or an extension replaced it while we read
         except (pl.exceptions.PolarsError, OSError) as error:
@@ -137,7 +157,11 @@ def _read_one_by_one(table: Table, files: list[Path], schema: pl.Schema, problem
 
 
 def unique_rows(table: Table, frame: pl.DataFrame) -> pl.DataFrame:
-    """One row a key, so that a compaction is never seen half done."""
+    """One row a key, the last one, so that a compaction is never seen half done.
+
+    Args:
+        frame: rows in the order of `files_of`.
+    """
     return frame.unique(list(table.key), keep="last", maintain_order=True)
 
 
@@ -156,4 +180,6 @@ def is_whole(path: Path) -> bool:
 
 
 def damaged_sentence(path: Path) -> str:
+    if is_compacted(path):
+        return f"{path} is truncated or damaged; restore it from a copy: it has the rows of many levels"
     return f"{path} is truncated or damaged; remove it or restore it from a copy"

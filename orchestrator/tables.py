@@ -5,8 +5,9 @@ Energies are totals in units of J, magnetisations are per spin, `_error` is one 
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import pyarrow as pa
 
@@ -14,7 +15,7 @@ from nqs.config import DenseRun, Network, Run, TicketRun, TrajectoryRun
 from nqs.identity import canonical_json
 
 # Raised when a column is added or changes its meaning; readers accept older versions.
-TABLES_VERSION = 4
+TABLES_VERSION = 5
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Table:
     nullable_key: tuple[str, ...] = ()
     later_key: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def schema(self) -> pa.Schema:
         return pa.schema(
             [pa.field(c.name, c.type, metadata={"description": c.description}) for c in self.columns]
@@ -66,7 +67,7 @@ RUN_FIELDS = (
         _TEXT,
         "pruning method of the trajectory (a ticket's: of its parent): imp_wr, imp_ct, irp_wr or module:function",
     ),
-    Column("variant", _TEXT, "tickets: init_imp, rand_imp or init_rand"),
+    Column("variant", _TEXT, "tickets: init_imp, rand_imp, init_rand or regrown"),
     Column("level", _INT, "tickets: the level whose mask or density is trained; null otherwise"),
     Column("replicate", _INT, "dense: own weights and chains; trajectory: its dense run's; ticket: own"),
     Column("hamiltonian", _TEXT, "tfim, toric_code or pauli"),
@@ -87,6 +88,7 @@ RUN_FIELDS = (
     Column("ticket_steps", _INT, "steps of the ticket; null otherwise"),
     Column("mask_hamiltonian_parameters", _TEXT, "tickets: of the Hamiltonian at which the mask was found"),
     Column("mask_field", _NUMBER, "tickets: field at which the mask was found, units of J"),
+    Column("turned_at", _INT, "regrown tickets: the level at which their branch turned back; null otherwise"),
     Column("samples", _INT, "Markov chains, one sample each a step"),
     Column("learning_rate", _NUMBER, "SR learning rate"),
     Column("diagonal_shift", _NUMBER, "SR diagonal shift"),
@@ -323,10 +325,39 @@ def _network_parameters(network: Network) -> str:
 
 def run_fields(run: Run, sweep: str) -> dict:
     """What a run is, as the columns RUN_FIELDS; the outcome columns of `runs` come on top."""
-    dense: DenseRun = run.dense
+    return next(fields_of_runs([run], sweep))
+
+
+def fields_of_runs(runs: Collection[Run], sweep: str) -> Iterator[dict]:
+    """`run_fields` of many runs, which mostly share their settings with others."""
+    settings: dict[int, dict] = {}
+    for run in runs:
+        # By the object: to hash one takes as long as to look at all its fields.
+        if (own := settings.get(id(run.dense))) is None:
+            own = settings[id(run.dense)] = _setting_fields(run.dense)
+        yield own | _own_fields(run, sweep)
+
+
+def _setting_fields(dense: DenseRun) -> dict:
+    hamiltonian, training = dense.hamiltonian, dense.training
+    return {
+        **hamiltonian.columns,
+        "hamiltonian_name": getattr(hamiltonian, "name", hamiltonian.kind),
+        "sites": hamiltonian.sites,
+        "network": dense.network.kind,
+        "network_parameters": _network_parameters(dense.network),
+        "width_per_spin": dense.network.width_per_spin,
+        "initial_parameters": dense.initial_parameters,
+        "pretraining_steps": dense.steps,
+        "samples": training.samples,
+        "learning_rate": training.learning_rate,
+        "diagonal_shift": training.diagonal_shift,
+    }
+
+
+def _own_fields(run: Run, sweep: str) -> dict:
     trajectory = run if isinstance(run, TrajectoryRun) else getattr(run, "parent", None)
     ticket = run if isinstance(run, TicketRun) else None
-    hamiltonian, training = dense.hamiltonian, dense.training
     found_at = ticket.parent.dense.hamiltonian if ticket else None
     return {
         "run_id": run.run_id,
@@ -337,21 +368,11 @@ def run_fields(run: Run, sweep: str) -> dict:
         "variant": ticket.variant if ticket else None,
         "level": ticket.level if ticket else None,
         "replicate": run.replicate,
-        **hamiltonian.columns,
-        "hamiltonian_name": getattr(hamiltonian, "name", hamiltonian.kind),
-        "sites": hamiltonian.sites,
-        "network": dense.network.kind,
-        "network_parameters": _network_parameters(dense.network),
-        "width_per_spin": dense.network.width_per_spin,
-        "initial_parameters": dense.initial_parameters,
         "levels": run.levels if isinstance(run, TrajectoryRun) else None,
         "pruning_ratio": trajectory.pruning_ratio if trajectory else None,
-        "pretraining_steps": dense.steps,
         "steps_per_level": trajectory.steps_per_level if trajectory else None,
         "ticket_steps": ticket.steps if ticket else None,
         "mask_hamiltonian_parameters": found_at.parameters_json if found_at else None,
         "mask_field": found_at.field if found_at else None,
-        "samples": training.samples,
-        "learning_rate": training.learning_rate,
-        "diagonal_shift": training.diagonal_shift,
+        "turned_at": ticket.turned_at if ticket else None,
     }

@@ -1,5 +1,6 @@
 """What every test needs: float64 before jax makes its first array, one CPU device, and a core a worker."""
 
+import itertools
 import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -12,6 +13,19 @@ import jax
 import pytest
 
 jax.config.update("jax_enable_x64", True)
+
+_NUMBERS = itertools.count()
+_NUMBERS = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def own_rates(tmp_path_factory, monkeypatch):
+    """Times of made-up trainings stay out of the user's cache, and out of other tests."""
+    from orchestrator import rates
+
+    folder = tmp_path_factory.getbasetemp() / "rates" / str(next(_NUMBERS))
+    monkeypatch.setattr(rates, "caches", lambda: folder)
+    return folder
 
 
 @pytest.fixture(scope="module")

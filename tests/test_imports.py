@@ -14,7 +14,15 @@ ROOMS = ("nqs", "orchestrator", "explorer", "sweeps")
 ARROWS = {
     "nqs": (),
     "orchestrator": ("nqs",),
-    "explorer": ("orchestrator.store", "orchestrator.tables", "nqs.config"),
+    # What geometry and masks are has one home; both modules are plain, as PLAIN_NQS holds.
+    "explorer": (
+        "orchestrator.export",
+        "orchestrator.store",
+        "orchestrator.tables",
+        "nqs.config",
+        "nqs.masks",
+        "nqs.toric_code",
+    ),
     "sweeps": ("orchestrator.plan", "nqs.config"),
 }
 # The training, and what comes with it: jax. The driver must not see it.

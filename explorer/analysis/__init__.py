@@ -11,9 +11,59 @@ notebook asks as the pages do:
     analysis.curve_points(states, analysis.QUANTITIES["relative_error"], confidence=0.95)
 """
 
-from explorer.analysis.curves import curve_points, network_points
-from explorer.analysis.intervals import BY_MEASUREMENT, BY_TRAJECTORIES, NO_INTERVAL
-from explorer.analysis.progress import UNFINISHED, remaining_work, status_counts, troubled_runs
+from explorer.analysis.curves import (
+    curve_points,
+    network_points,
+)
+from explorer.analysis.decimation import (
+    MOST_MARKS,
+    thinned,
+)
+from explorer.analysis.equivalence import (
+    ALPHA,
+    EQUIVALENCE_VERDICTS,
+    ticket_equivalence,
+)
+from explorer.analysis.filters import (
+    BY_DRAWS,
+    DIRECT,
+    SORTS,
+    HiddenLayer,
+    class_counts,
+    compare_directly,
+    compare_invariants,
+    degree_distribution,
+    filter_weights,
+    filters,
+    hidden_layer,
+    kernels,
+    range_distribution,
+    sorted_filters,
+)
+from explorer.analysis.intervals import (
+    BY_MEASUREMENT,
+    BY_TRAJECTORIES,
+    NO_INTERVAL,
+)
+from explorer.analysis.phase_diagram import (
+    DECADES,
+    contour_levels,
+    contour_lines,
+    grid_cells,
+    interpolated,
+    phase_points,
+)
+from explorer.analysis.progress import (
+    UNFINISHED,
+    remaining_work,
+    status_counts,
+    troubled_runs,
+)
+from explorer.analysis.pruning_methods import (
+    REFERENCE_METHOD,
+    method_ratios,
+    of_methods,
+)
 from explorer.analysis.quantities import (
     QUANTITIES,
     ROUNDING,
@@ -27,32 +77,132 @@ from explorer.analysis.quantities import (
     what_varied,
     with_quantities,
 )
-from explorer.analysis.sizes import agreement_windows, size_agreement
-from explorer.analysis.tickets import TICKET_PAIRS, mask_transfer, ratio_summary, ticket_ratios
+from explorer.analysis.references import (
+    gap_headline,
+    gaps,
+    reference_differences,
+    reference_energies,
+)
+from explorer.analysis.regions import (
+    BOUNDARIES,
+    REGION_VALUES,
+    Regions,
+    fit_regions,
+)
+from explorer.analysis.robustness import (
+    TABLE_CONFIDENCE,
+    replicate_table,
+)
+from explorer.analysis.sizes import (
+    agreement_windows,
+    size_agreement,
+)
+from explorer.analysis.tickets import (
+    TICKET_PAIRS,
+    mask_transfer,
+    ratio_summary,
+    ticket_ratios,
+)
+from explorer.analysis.toric_code import (
+    FULL_WEIGHTS_PER_SPIN,
+    built_networks,
+    closed_form,
+    parity_table,
+)
+from explorer.analysis.transitions import (
+    BY_REPLICATES,
+    BY_STEP,
+    CRITERIA,
+    NO_JUMP,
+    ORDER_PARAMETERS,
+    REGROWN,
+    VERDICTS,
+    Criterion,
+    branch_differences,
+    detect_transitions,
+    level_steps,
+    lowest_energy_envelope,
+    step_points,
+)
 
 __all__ = [
+    "ALPHA",
+    "BOUNDARIES",
+    "BY_DRAWS",
     "BY_MEASUREMENT",
+    "BY_REPLICATES",
+    "BY_STEP",
     "BY_TRAJECTORIES",
+    "CRITERIA",
+    "DECADES",
+    "DIRECT",
+    "EQUIVALENCE_VERDICTS",
+    "FULL_WEIGHTS_PER_SPIN",
+    "MOST_MARKS",
     "NO_INTERVAL",
+    "NO_JUMP",
+    "ORDER_PARAMETERS",
     "QUANTITIES",
+    "REFERENCE_METHOD",
+    "REGION_VALUES",
+    "REGROWN",
     "ROUNDING",
     "SETTINGS",
+    "SORTS",
+    "TABLE_CONFIDENCE",
     "TICKET_PAIRS",
     "TRAJECTORY",
     "UNFINISHED",
     "VARIANTS",
+    "VERDICTS",
+    "Criterion",
+    "HiddenLayer",
     "Quantity",
+    "Regions",
     "agreement_windows",
     "below_reference",
+    "branch_differences",
+    "built_networks",
+    "class_counts",
+    "closed_form",
+    "compare_directly",
+    "compare_invariants",
+    "contour_levels",
+    "contour_lines",
     "curve_points",
+    "degree_distribution",
+    "detect_transitions",
+    "filter_weights",
+    "filters",
+    "fit_regions",
+    "gap_headline",
+    "gaps",
+    "grid_cells",
+    "hidden_layer",
+    "interpolated",
+    "kernels",
+    "level_steps",
+    "lowest_energy_envelope",
     "mask_transfer",
+    "method_ratios",
     "network_points",
+    "of_methods",
     "own_masks",
+    "parity_table",
+    "phase_points",
+    "range_distribution",
     "ratio_summary",
+    "reference_differences",
+    "reference_energies",
     "remaining_work",
+    "replicate_table",
     "sides_without_reference",
     "size_agreement",
+    "sorted_filters",
     "status_counts",
+    "step_points",
+    "thinned",
+    "ticket_equivalence",
     "ticket_ratios",
     "troubled_runs",
     "what_varied",

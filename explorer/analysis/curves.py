@@ -38,19 +38,27 @@ def curve_points(
     return points.select(*point, *columns).sort(*by, "side", "parameters_per_spin")
 
 
-def network_points(states: pl.DataFrame, quantity: Quantity) -> pl.DataFrame:
-    """Each trained network as a mark of its own: value (signed), magnitude as drawn, and whether negative."""
+def network_points(
+    states: pl.DataFrame, quantity: Quantity, by: tuple[str, ...] = ("series",)
+) -> pl.DataFrame:
+    """Each trained network as a mark of its own: value (signed), magnitude as drawn, and whether negative.
+
+    Args:
+        states: networks of one setting, from `with_quantities`.
+        quantity: what to show; networks without a finite value of it are left out.
+        by: columns that tell the curves apart, besides the side.
+    """
     value = pl.col(quantity.column)
     drawn = value.abs().clip(lower_bound=ROUNDING) if quantity.logarithmic else value
     return (
         states.filter(value.is_finite())
         .select(
-            *("series", "side", "level", "remaining", "density", "parameters_per_spin"),
+            *(*by, "side", "level", "remaining", "density", "parameters_per_spin"),
             *("replicate", "run_id", "cluster"),
             value=value,
             error=pl.col(f"{quantity.column}_error"),
             drawn=drawn,
             negative=(value < 0) & quantity.logarithmic,
         )
-        .sort("series", "side", "parameters_per_spin", "run_id")
+        .sort(*by, "side", "parameters_per_spin", "run_id")
     )

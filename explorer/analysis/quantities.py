@@ -59,6 +59,8 @@ QUANTITIES = {
         Quantity("relative_error", "relative error of the energy", "|E − E₀| / |E₀|", True),
         Quantity("error_per_spin", "energy error per spin", "|E − E₀| / N   (J)", True),
         Quantity("variance_per_spin", "energy variance per spin", "Var H / N   (J²)", True),
+        # N Var H / (E − E∞)² of Wu et al., Science 386, 296 (2024), with E∞ = Tr H / 2ᴺ, which is 0 here.
+        Quantity("v_score", "V-score", "N Var H / E²", True),
         Quantity("magnetization_x", "transverse magnetisation", "⟨σˣ⟩", False),
         Quantity("abs_magnetization_z", "longitudinal magnetisation", "⟨|σᶻ|⟩", False),
         Quantity("fidelity", "fidelity with the level before", "F", False),
@@ -72,13 +74,14 @@ def with_quantities(states: pl.DataFrame) -> pl.DataFrame:
 
     Adds `series` (trajectory, which includes its dense network, or a ticket's variant), `cluster` (the
     trajectory a network belongs to, or its dense run), `variance_per_spin` and `log_fidelity_per_spin`,
-    each with `_error` (null where there is none).
+    these and `v_score` with `_error` (null where there is none).
     """
     return states.with_columns(
         series=pl.when(pl.col("kind") == "ticket").then("variant").otherwise(pl.lit(TRAJECTORY)),
         cluster=pl.coalesce("trajectory_run_id", "dense_run_id", "run_id"),
         variance_per_spin=pl.col("variance") / pl.col("sites"),
         variance_per_spin_error=pl.lit(None, pl.Float64),
+        v_score_error=pl.lit(None, pl.Float64),
         log_fidelity_per_spin=-pl.col("log_fidelity") / pl.col("sites"),
         # d ln F = dF / F
         log_fidelity_per_spin_error=pl.col("fidelity_error") / pl.col("fidelity") / pl.col("sites"),

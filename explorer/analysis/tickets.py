@@ -53,12 +53,7 @@ def ratio_summary(
     medians = inside.group_by(pair).agg(
         median=pl.col("mean").median().exp(), levels=pl.col("level").n_unique().cast(pl.Int64)
     )
-    of_trajectories = inside.group_by(*pair, "cluster").agg(
-        pl.col("mean").mean(),
-        measurement_error=error_of_mean("measurement_error"),
-        networks=pl.col("networks").sum(),
-    )
-    ratios = over_trajectories(of_trajectories, pair, confidence, logarithmic=True)
+    ratios = over_trajectories(window_differences(states, window), pair, confidence, logarithmic=True)
     return (
         ratios.rename({"estimate": "ratio"})
         .join(medians, on=pair)
@@ -66,6 +61,21 @@ def ratio_summary(
             *(*pair, "median", "ratio", "low", "high"), *("trajectories", "levels", "networks", "interval")
         )
         .sort("numerator", "side")
+    )
+
+
+def window_differences(states: pl.DataFrame, window: tuple[float, float]) -> pl.DataFrame:
+    """Differences of ln error between variants, one row a trajectory, averaged over its levels of a window.
+
+    Returns:
+        numerator, denominator, side, cluster (the trajectory), mean, measurement_error, levels, networks.
+    """
+    inside = _paired_differences(states).filter(pl.col("parameters_per_spin").is_between(*window))
+    return inside.group_by("numerator", "denominator", "side", "cluster").agg(
+        pl.col("mean").mean(),
+        measurement_error=error_of_mean("measurement_error"),
+        levels=pl.col("level").n_unique().cast(pl.Int64),
+        networks=pl.col("networks").sum(),
     )
 
 

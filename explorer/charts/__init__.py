@@ -1,32 +1,139 @@
 """From points to Altair charts: pure functions that look the same on a page, in print and in a talk."""
 
-from explorer.charts.axes import INTERVAL_ROOM, tick_labels
-from explorer.charts.curves import HORIZONTAL, agreement, curves, ratios
-from explorer.charts.look import SERIES_COLOURS, SERIES_LABELS, SERIES_SHAPES, side_colour, side_shape
-from explorer.charts.mask_transfer import RANDOM_MASK, mask_transfer
-from explorer.charts.printing import png, printed, svg
-from explorer.charts.progress import KINDS, STATUS_COLOURS, run_states
-from explorer.charts.training import training_curve
+from explorer.charts.axes import (
+    INTERVAL_ROOM,
+    tick_labels,
+)
+from explorer.charts.curves import (
+    HORIZONTAL,
+    agreement,
+    curves,
+    ratios,
+)
+from explorer.charts.filters import (
+    against_chance,
+    filter_classes,
+    mask_comparison,
+    with_ring,
+    with_vertical_line,
+)
+from explorer.charts.lattice import (
+    drawing_of,
+    filters_on_lattice,
+    kernel_tiles,
+)
+from explorer.charts.look import (
+    METHOD_LABELS,
+    SERIES_COLOURS,
+    SERIES_LABELS,
+    SERIES_SHAPES,
+    side_colour,
+    side_shape,
+    value_label,
+)
+from explorer.charts.mask_transfer import (
+    RANDOM_MASK,
+    mask_transfer,
+)
+from explorer.charts.phase_diagram import (
+    VERTICAL,
+    phase_diagram,
+)
+from explorer.charts.printing import (
+    PRINTS,
+    Print,
+    pdf,
+    png,
+    printed,
+    side_by_side,
+    specification,
+    svg,
+)
+from explorer.charts.progress import (
+    KINDS,
+    STATUS_COLOURS,
+    run_states,
+)
+from explorer.charts.references import (
+    gaps,
+)
+from explorer.charts.regions import (
+    REGION_AXES,
+    region_boundaries,
+    regions,
+)
+from explorer.charts.robustness import (
+    replicates,
+)
+from explorer.charts.selection import (
+    selectable,
+)
+from explorer.charts.toric_code import (
+    parity_energy,
+)
+from explorer.charts.training import (
+    training_by_method,
+    training_curve,
+)
+from explorer.charts.transitions import (
+    VERDICT_SHAPES,
+    branch_differences,
+    energy_drift,
+    envelope,
+    level_steps,
+    transition_places,
+)
 
 __all__ = [
     "HORIZONTAL",
     "INTERVAL_ROOM",
     "KINDS",
+    "METHOD_LABELS",
+    "PRINTS",
     "RANDOM_MASK",
+    "REGION_AXES",
     "SERIES_COLOURS",
     "SERIES_LABELS",
     "SERIES_SHAPES",
     "STATUS_COLOURS",
+    "VERDICT_SHAPES",
+    "VERTICAL",
+    "Print",
+    "against_chance",
     "agreement",
+    "branch_differences",
     "curves",
+    "drawing_of",
+    "energy_drift",
+    "envelope",
+    "filter_classes",
+    "filters_on_lattice",
+    "gaps",
+    "kernel_tiles",
+    "level_steps",
+    "mask_comparison",
     "mask_transfer",
+    "parity_energy",
+    "pdf",
+    "phase_diagram",
     "png",
     "printed",
     "ratios",
+    "region_boundaries",
+    "regions",
+    "replicates",
     "run_states",
+    "selectable",
+    "side_by_side",
     "side_colour",
     "side_shape",
+    "specification",
     "svg",
     "tick_labels",
+    "training_by_method",
     "training_curve",
+    "transition_places",
+    "value_label",
+    "with_ring",
+    "with_vertical_line",
 ]

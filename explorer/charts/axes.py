@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import altair as alt
 import polars as pl
 
-from explorer.captions import SUPERSCRIPTS
+from explorer.numbers import SUPERSCRIPTS
 
 # How far beyond the marks intervals may stretch a logarithmic axis; what reaches further is cut.
 INTERVAL_ROOM = 10.0

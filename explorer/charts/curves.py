@@ -9,7 +9,7 @@ from __future__ import annotations
 import altair as alt
 import polars as pl
 
-from explorer.analysis import TRAJECTORY, Quantity
+from explorer.analysis import TRAJECTORY, Quantity, thinned
 from explorer.charts.axes import channel, seen_by
 from explorer.charts.look import INK, SHADE, Look, refuse_nothing, styled
 
@@ -28,7 +28,8 @@ def curves(
 
     Args:
         points: from `analysis.curve_points`.
-        networks: from `analysis.network_points`, drawn small and faint; may be empty.
+        networks: from `analysis.network_points`, drawn small and faint, as many as `analysis.thinned` leaves; may be
+            empty.
         quantity: what `estimate` is.
         by: `series` or `side`, what colour and shape tell apart.
         horizontal: a key of `HORIZONTAL`.
@@ -40,6 +41,7 @@ def curves(
     refuse_nothing(points, f"points of the {quantity.name}")
     look = Look.of(points, by)
     x = channel(alt.X, horizontal, HORIZONTAL[horizontal], points[horizontal])
+    networks = thinned(networks, "drawn", (by, "parameters_per_spin"))
     marks = pl.concat([points["estimate"], networks["drawn"]])
     seen = seen_by(marks, points, quantity.logarithmic)
     # A band follows the many levels of a trajectory; the few of a ticket get bars, to show where they are.
@@ -78,23 +80,31 @@ def curves(
     return styled(alt.layer(*layers))
 
 
-def ratios(table: pl.DataFrame) -> alt.LayerChart:
-    """Ticket variants' relative errors over those of `init_imp`, against weights per spin.
+def ratios(
+    table: pl.DataFrame,
+    by: str = "series",
+    reference: str = "T(init, imp)",
+    horizontal: str = "parameters_per_spin",
+) -> alt.LayerChart:
+    """Relative errors of ticket variants, or of methods, over those of one of them, against density.
 
     Args:
-        table: from `analysis.ticket_ratios`, of one side.
+        table: from `analysis.ticket_ratios`, of one side, or from `analysis.method_ratios`.
+        by: what its `numerator` is: `series` or `method`.
+        reference: the denominator, as the axis has it.
+        horizontal: a key of `HORIZONTAL`.
 
     Raises:
         ValueError: there are no ratios.
     """
-    refuse_nothing(table, "ticket ratios")
-    table = table.with_columns(series="numerator")
-    look = Look.of(table, "series")
-    x = channel(alt.X, "parameters_per_spin", HORIZONTAL["parameters_per_spin"], table["parameters_per_spin"])
+    refuse_nothing(table, "ratios")
+    table = table.with_columns(pl.col("numerator").alias(by))
+    look = Look.of(table, by)
+    x = channel(alt.X, horizontal, HORIZONTAL[horizontal], table[horizontal])
     seen = seen_by(pl.concat([table["ratio"], pl.Series([1.0])]), table)
 
     def y(field: str) -> alt.Y:
-        return channel(alt.Y, field, "error / error of T(init, imp)", seen)
+        return channel(alt.Y, field, f"error / error of {reference}", seen)
 
     base = alt.Chart(look.labelled(table))
     equal = alt.Chart(pl.DataFrame({"ratio": [1.0]})).mark_rule(color=INK, strokeDash=[4, 3])

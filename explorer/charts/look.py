@@ -18,6 +18,7 @@ SERIES_LABELS = {
     "init_imp": "T(init, imp)",
     "rand_imp": "T(rand, imp)",
     "init_rand": "T(init, rand)",
+    "regrown": "regrown, back up",
 }
 
 SERIES_COLOURS = {
@@ -25,6 +26,7 @@ SERIES_COLOURS = {
     "init_imp": "#0072B2",
     "rand_imp": "#E69F00",
     "init_rand": "#CC79A7",
+    "regrown": "#D55E00",
 }
 
 SERIES_SHAPES = {
@@ -32,11 +34,17 @@ SERIES_SHAPES = {
     "init_imp": "square",
     "rand_imp": "diamond",
     "init_rand": "triangle-up",
+    "regrown": "cross",
 }
 
 SIDE_COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#000000")
 SIDE_SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "circle", "square")
 _FIRST_SIDE = 3
+METHOD_LABELS = {"imp_wr": "IMP-WR", "imp_ct": "IMP-CT", "irp_wr": "IRP-WR"}
+METHOD_COLOURS = {"imp_wr": "#0072B2", "imp_ct": "#E69F00", "irp_wr": "#CC79A7"}
+METHOD_SHAPES = {"imp_wr": "square", "imp_ct": "diamond", "irp_wr": "triangle-up"}
+NETWORK_LABELS = {"ffnn": "FFNN", "cnn": "CNN", "rescnn": "ResCNN", "odd_parity": "odd parity"}
+_SYMBOLS = {"width_per_spin": "α", "field": "h"}
 FONT = "Source Serif, STIX Two Text, Times New Roman, Liberation Serif, DejaVu Serif, serif"
 
 INK, GRID, SHADE = "#222222", "#E8E8E8", "#009E73"
@@ -51,9 +59,17 @@ def side_shape(side: int) -> str:
     return SIDE_SHAPES[(side - _FIRST_SIDE) % len(SIDE_SHAPES)]
 
 
+def value_label(column: str, value) -> str:
+    """A value of a column as a legend has it: α = 2.5, h = 3.04438, IMP-WR, FFNN."""
+    if column in ("method", "network"):
+        return {**METHOD_LABELS, **NETWORK_LABELS}.get(value, str(value))
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{_SYMBOLS.get(column, column)} = {text}"
+
+
 @dataclass(frozen=True)
 class Look:
-    """Colour and shape of each value of `series` or `side`, in the legend's order."""
+    """Colour and shape of each value of `series`, `side` or another column, in the legend's order."""
 
     by: str
     values: tuple
@@ -68,6 +84,14 @@ class Look:
             values = tuple(sorted(found))
             labels = tuple(f"L = {side}" for side in values)
             return cls(by, values, labels, tuple(map(side_colour, values)), tuple(map(side_shape, values)))
+        if by != "series":
+            # Ascending, and a method keeps its look on every page.
+            values = tuple(sorted(found))
+            colours, shapes = (
+                tuple(own.get(value, others[k % len(others)]) for k, value in enumerate(values, start=1))
+                for own, others in ((METHOD_COLOURS, SIDE_COLOURS), (METHOD_SHAPES, SIDE_SHAPES))
+            )
+            return cls(by, values, tuple(value_label(by, value) for value in values), colours, shapes)
         values = tuple(series for series in SERIES_LABELS if series in found)
         tables = (SERIES_LABELS, SERIES_COLOURS, SERIES_SHAPES)
         return cls(by, values, *(tuple(table[v] for v in values) for table in tables))
@@ -89,7 +113,7 @@ class Look:
     @property
     def _legend(self) -> alt.Legend:
         # Few entries a line, so that a narrow screen shows them all.
-        return alt.Legend(columns=4 if self.by == "side" else 2)
+        return alt.Legend(columns=2 if self.by == "series" else 4)
 
     def marks(self, chart: alt.Chart, is_open: str, **style) -> tuple[alt.Chart, alt.Chart]:
         """Two layers of points: filled ones, and open ones where the expression holds."""
@@ -108,29 +132,36 @@ def refuse_nothing(frame: pl.DataFrame, what: str) -> None:
 
 
 def styled(chart: alt.TopLevelMixin, height: int = 420) -> alt.TopLevelMixin:
-    return (
-        chart.properties(width="container", height=height)
-        .configure(font=FONT, background="white")
-        .configure_view(stroke=INK, strokeWidth=0.8)
-        .configure_axis(
-            labelColor=INK,
-            titleColor=INK,
-            tickColor=INK,
-            domainColor=INK,
-            labelFontSize=13,
-            titleFontSize=15,
-            titleFontWeight="normal",
-            titlePadding=8,
-            gridColor=GRID,
-        )
-        .configure_legend(
-            orient="top",
-            labelFontSize=14,
-            labelColor=INK,
-            symbolSize=90,
-            columnPadding=14,
-            labelLimit=220,
-            symbolOpacity=1,
-        )
-        .configure_title(anchor="start", fontSize=17, subtitleFontSize=12, subtitleColor="#555555", offset=10)
-    )
+    """The chart in our look, as wide as the page lets it be."""
+    return chart.properties(width="container", height=height, config=CONFIG)
+
+
+# In one piece: Altair copies the whole chart, data included, for every `configure_…`.
+CONFIG = alt.Config(
+    font=FONT,
+    background="white",
+    view=alt.ViewConfig(stroke=INK, strokeWidth=0.8),
+    axis=alt.AxisConfig(
+        labelColor=INK,
+        titleColor=INK,
+        tickColor=INK,
+        domainColor=INK,
+        labelFontSize=13,
+        titleFontSize=15,
+        titleFontWeight="normal",
+        titlePadding=8,
+        gridColor=GRID,
+    ),
+    legend=alt.LegendConfig(
+        orient="top",
+        labelFontSize=14,
+        labelColor=INK,
+        symbolSize=90,
+        columnPadding=14,
+        labelLimit=220,
+        symbolOpacity=1,
+    ),
+    title=alt.TitleConfig(
+        anchor="start", fontSize=17, subtitleFontSize=12, subtitleColor="#555555", offset=10
+    ),
+)

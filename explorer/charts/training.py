@@ -6,7 +6,7 @@ import altair as alt
 import polars as pl
 
 from explorer.charts.axes import channel
-from explorer.charts.look import INK, refuse_nothing, styled
+from explorer.charts.look import INK, Look, refuse_nothing, styled
 
 
 def training_curve(steps: pl.DataFrame, sites: int, reference: float | None) -> alt.LayerChart:
@@ -48,6 +48,45 @@ def training_curve(steps: pl.DataFrame, sites: int, reference: float | None) -> 
                 alt.Tooltip("acceptance:Q", format=".2f"),
             ],
         ),
+    ]
+    if reference is not None:
+        line = alt.Chart(pl.DataFrame({"energy": [reference / sites]}))
+        layers.append(line.mark_rule(color=INK, strokeDash=[4, 3]).encode(y=y))
+    return styled(alt.layer(*layers))
+
+
+def training_by_method(steps: pl.DataFrame, sites: int, reference: float | None) -> alt.LayerChart:
+    """Energy per spin against training step of one level, one line for each pruning method.
+
+    Args:
+        steps: rows of the table `steps` with the column `method`, of one level.
+        sites: number of spins N.
+        reference: total reference energy, drawn as a dashed line; None where there is none.
+
+    Raises:
+        ValueError: no step is recorded.
+    """
+    refuse_nothing(steps, "training steps")
+    look = Look.of(steps, "method")
+    per_spin = steps.with_columns(
+        energy=pl.col("energy") / sites,
+        low=(pl.col("energy") - pl.col("energy_error")) / sites,
+        high=(pl.col("energy") + pl.col("energy_error")) / sites,
+    )
+    x = channel(alt.X, "step", "training step of the level", steps["step"])
+    scale = alt.Scale(zero=False, nice=False, padding=8)
+    y, low = (alt.Y(f"{field}:Q", title="E / N   (J)", scale=scale) for field in ("energy", "low"))
+    tooltip = [
+        alt.Tooltip("label:N", title="method"),
+        "step:Q",
+        alt.Tooltip("energy:Q", title="E / N", format=".6f"),
+    ]
+    base = alt.Chart(look.labelled(per_spin.select("method", "step", "energy", "low", "high")))
+    band = base.mark_area(opacity=0.14).encode(x=x, y=low, y2="high:Q")
+    layers = [
+        band.encode(color=look.colour),
+        base.mark_line(strokeWidth=1.1, opacity=0.7).encode(x=x, y=y, color=look.colour),
+        *look.marks(base.encode(x=x, y=y, tooltip=tooltip), "false", size=16, opacity=0.9),
     ]
     if reference is not None:
         line = alt.Chart(pl.DataFrame({"energy": [reference / sites]}))

@@ -47,6 +47,12 @@ def choose(
     return by_text[text]
 
 
+def switch(label: str, key: str, default: bool) -> bool:
+    """Whether a layer of a figure is drawn, kept in the address like any choice."""
+    state = "on" if default else "off"
+    return choose(label, key, ("on", "off"), state, widget=st.radio, horizontal=True) == "on"
+
+
 def _wanted(key: str, default: str, allowed: list[str], label: str) -> str:
     """What the widget shows: its own state, else the address, else the last choice on another page."""
     if key in st.session_state:

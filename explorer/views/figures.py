@@ -2,17 +2,51 @@
 
 from __future__ import annotations
 
-import io
+from collections.abc import Callable
 
 import altair as alt
 import polars as pl
 import streamlit as st
 
-from explorer import charts
+from explorer import charts, loading
+from explorer.bundle import bundle, parquet, program
+from explorer.views import address, opening, setting
+
+_MIMES = {
+    "csv": "text/csv",
+    "parquet": "application/vnd.apache.parquet",
+    "pdf": "application/pdf",
+    "png": "image/png",
+    "svg": "image/svg+xml",
+    "zip": "application/zip",
+}
+_PRINT, _FIRST_PRINT = "print", next(iter(charts.PRINTS))
+_LABELS = {"parquet": "Parquet", "zip": "all of it, with the code"}
+
+
+# Parts of names of columns whose values may be of any size.
+_SMALL = ("error", "mean", "low", "high", "uncertainty", "difference", "deviation", "gap")
+
+
+def choose_print() -> None:
+    """Ask for what size all pages' figures are downloaded at."""
+    address.choose(
+        "Figures are downloaded for a",
+        _PRINT,
+        list(charts.PRINTS),
+        _FIRST_PRINT,
+        names=lambda key: charts.PRINTS[key].name,
+    )
 
 
 def show_figure(
-    name: str, headline: str, chart: alt.TopLevelMixin, caption: str, table: pl.DataFrame, code: str = ""
+    name: str,
+    headline: str,
+    chart: alt.TopLevelMixin,
+    caption: str,
+    table: pl.DataFrame,
+    code: str = "",
+    select: pl.DataFrame | None = None,
 ) -> None:
     """Draw a chart with all that belongs to it.
 
@@ -22,27 +56,56 @@ def show_figure(
         chart: from `explorer.charts`.
         caption: what points and intervals are, with n and method.
         table: the numbers drawn.
-        code: Python lines that make `table` and `chart` from the page's `states`, for a notebook.
+        code: Python lines that make `table` and `chart` from the states that the page's setting chose.
+        select: rows of `states` whose marks the chart has; a click on one opens that network. None: no mark
+            leads anywhere.
     """
     st.subheader(headline, anchor=False)
-    st.altair_chart(chart, theme=None, width="stretch", key=f"chart {name}")
-    st.caption(caption)
+    if select is None:
+        st.altair_chart(chart, theme=None, width="stretch", key=f"chart {name}")
+        st.caption(caption)
+    else:
+        opening.show_chart(f"chart {name}", charts.selectable(chart), select)
+        st.caption(f"{caption} {opening.HINT}")
     with st.expander("Table and downloads"):
         show_table(name, table)
-        printed = charts.printed(chart, headline, caption)
+        size = _print()
+        again = program(name, loading.selected().path, [*setting.lines(), code]) if code else None
         with st.container(horizontal=True):
-            _download(f"{name}.png", "image/png", lambda: charts.png(printed))
-            _download(f"{name}.svg", "image/svg+xml", lambda: charts.svg(printed).encode())
-        if code:
-            st.code(code, language="python")
+            _offer_files(name, lambda: chart, headline, caption)
+            _download(f"{name}.zip", lambda: bundle(chart, size, headline, caption, table, again))
+        if again is not None:
+            st.caption("The same numbers in a notebook:")
+            st.code("\n".join([*setting.lines(), code]), language="python")
+
+
+def offer_drawing(name: str, make: Callable[[], alt.TopLevelMixin], headline: str, caption: str) -> None:
+    """Downloads of a chart that stands on the page in parts, and is made when it is asked for."""
+    with st.container(horizontal=True):
+        _offer_files(name, make, headline, caption)
+
+
+def _print() -> charts.Print:
+    return charts.PRINTS[st.session_state.get(_PRINT, _FIRST_PRINT)]
+
+
+def _offer_files(name: str, make: Callable[[], alt.TopLevelMixin], headline: str, caption: str) -> None:
+    size = _print()
+
+    def drawing() -> str:
+        return charts.printed(make(), size, headline, caption)
+
+    _download(f"{name}.pdf", lambda: charts.pdf(drawing()))
+    _download(f"{name}.svg", lambda: drawing().encode())
+    _download(f"{name}.png", lambda: charts.png(drawing()))
 
 
 def show_table(name: str, table: pl.DataFrame) -> None:
     """A table with its downloads as CSV and Parquet."""
     st.dataframe(table, hide_index=True, key=f"table {name}", column_config=_with_enough_digits(table))
     with st.container(horizontal=True):
-        _download(f"{name}.csv", "text/csv", lambda: table.write_csv().encode())
-        _download(f"{name}.parquet", "application/vnd.apache.parquet", lambda: _parquet(table))
+        _download(f"{name}.csv", lambda: table.write_csv().encode())
+        _download(f"{name}.parquet", lambda: parquet(table))
 
 
 def _with_enough_digits(table: pl.DataFrame) -> dict:
@@ -53,19 +116,19 @@ def _with_enough_digits(table: pl.DataFrame) -> dict:
             continue
         if name in ("energy", "reference_energy"):
             shown[name] = st.column_config.NumberColumn(format="%.9f")
-        elif "error" in name or name in ("mean", "low", "high"):
+        elif any(part in name for part in _SMALL):
             shown[name] = st.column_config.NumberColumn(format="%.4g")
     return shown
 
 
-def _parquet(table: pl.DataFrame) -> bytes:
-    file = io.BytesIO()
-    table.write_parquet(file)
-    return file.getvalue()
-
-
-def _download(file_name: str, mime: str, data) -> None:
+def _download(file_name: str, data) -> None:
     """A button whose file is made when it is pressed, and which leaves the page as it is."""
     ending = file_name.rpartition(".")[2]
-    label = {"csv": "CSV", "parquet": "Parquet", "png": "PNG", "svg": "SVG"}[ending]
-    st.download_button(label, data, file_name, mime, key=f"download {file_name}", on_click="ignore")
+    st.download_button(
+        _LABELS.get(ending, ending.upper()),
+        data,
+        file_name,
+        _MIMES[ending],
+        key=f"download {file_name}",
+        on_click="ignore",
+    )

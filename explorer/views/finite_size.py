@@ -4,14 +4,15 @@ import polars as pl
 import streamlit as st
 
 from explorer import analysis, captions, charts
-from explorer.views import address, figures, setting
+from explorer.views import address, figures, setting, transitions
 
 FACTORS = (1.5, 2.0, 3.0, 5.0, 10.0)
+OWN = "states = analysis.own_masks(states).filter(pl.col('series') == analysis.TRAJECTORY)"
 FIDELITIES = ("fidelity", "log_fidelity_per_spin")
 
 st.title("Finite size", anchor=False)
-states = setting.choose_setting(analysis.own_masks(setting.trained_networks("the curves of all sides")))
-states = states.filter(pl.col("series") == analysis.TRAJECTORY)
+networks = setting.choose_setting(analysis.own_masks(setting.trained_networks("the curves of all sides")))
+states = networks.filter(pl.col("series") == analysis.TRAJECTORY)
 if states.is_empty():
     st.info("Nothing here yet: no dense network or trajectory of this setting is trained.")
     st.stop()
@@ -49,7 +50,11 @@ def show_quantity(
     networks = analysis.network_points(states, quantity)
     chart = charts.curves(points, networks, quantity, "side", agreeing=agreeing)
     caption = captions.point_caption(points, quantity, confidence)
-    figures.show_figure(quantity.column, headline, chart, caption, points)
+    code = f"""{OWN}
+quantity = analysis.QUANTITIES["{quantity.column}"]
+table = analysis.curve_points(states, quantity, by=(), confidence={confidence})
+chart = charts.curves(table, analysis.network_points(states, quantity), quantity, "side")"""
+    figures.show_figure(quantity.column, headline, chart, caption, points, code)
 
 
 def show_change(column: str) -> None:
@@ -81,6 +86,10 @@ def show_agreement(agreement: pl.DataFrame) -> None:
         f"Band: {confidence:.0%}, the two curves' half-widths added in quadrature; cut at 1, and a decade beyond all marks. "
         f"Dashed: the factor {factor:g} that counts as agreement.",
         agreement,
+        f"""{OWN}
+errors = analysis.curve_points(states, analysis.QUANTITIES["error_per_spin"], by=(), confidence={confidence})
+table = analysis.size_agreement(errors)
+chart = charts.agreement(table, {factor})""",
     )
 
 
@@ -101,3 +110,4 @@ with lower[0]:
     show_fidelity(fidelity)
 with lower[1]:
     show_agreement(agreement)
+transitions.show_transitions(networks)

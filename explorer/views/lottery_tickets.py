@@ -9,6 +9,7 @@ from explorer.views import address, figures, setting
 DENSITIES = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 30, 50, 100, 200, 500, 1000)
 # Where the paper's networks are sparse and still good: the headline's ratios are those of this window.
 WINDOW = (5, 13)
+MARGINS = (1.1, 1.25, 1.5, 2.0, 3.0)
 WHAT_VARIED = (
     "Tickets of one trajectory share its mask: replicates of T(init, imp) differ in their chains, of "
     "T(rand, imp) in initial weights too, of T(init, rand) in their random masks."
@@ -44,6 +45,7 @@ window = (low, high)
 
 states = states.filter(pl.col("side") == side)
 setting.warn_of_mixed_settings(states)
+own = f"states = analysis.own_masks(states).filter(pl.col('side') == {side})"
 quantity = analysis.QUANTITIES["relative_error"]
 points = analysis.curve_points(states, quantity, confidence=confidence)
 ratios = analysis.ticket_ratios(states, confidence)
@@ -59,10 +61,12 @@ figures.show_figure(
     charts.curves(points, analysis.network_points(states, quantity), quantity, "series", horizontal),
     f"{captions.point_caption(points, quantity, confidence)} {WHAT_VARIED}",
     points,
-    code=f"""quantity = analysis.QUANTITIES["relative_error"]
+    code=f"""{own}
+quantity = analysis.QUANTITIES["relative_error"]
 table = analysis.curve_points(states, quantity, confidence={confidence})
 networks = analysis.network_points(states, quantity)
 chart = charts.curves(table, networks, quantity, "series", {horizontal!r})""",
+    select=states,
 )
 if ratios.is_empty():
     st.info("Ratios between ticket variants appear once two variants of one trajectory are trained.")
@@ -76,9 +80,22 @@ figures.show_figure(
     f"n = {ratios['trajectories'].max()} trajectories. Intervals: {confidence:.0%}, Student's t over "
     f"trajectories of the logarithm, or the measurement error where there is one trajectory; {captions.CUT}.",
     ratios,
+    code=f"{own}\ntable = analysis.ticket_ratios(states, {confidence})\nchart = charts.ratios(table)",
 )
 st.markdown(f"**{window[0]:g} to {window[1]:g} weights per spin in one number**")
 if summary.is_empty():
     st.info("No tickets of two variants lie in this window; choose a wider one.")
 else:
     figures.show_table(f"ticket-summary-L{side}", summary)
+    st.markdown("**Equivalent, or only not shown to differ?**")
+    margin = address.choose(
+        "Errors count as equal within a factor of", "margin", MARGINS, 1.5, widget=st.radio, horizontal=True
+    )
+    equivalence = analysis.ticket_equivalence(states, window, margin)
+    for row in equivalence.iter_rows(named=True):
+        st.markdown(f"- {captions.equivalence_sentence(row, analysis.ALPHA, charts.SERIES_LABELS)}")
+    st.caption(
+        "Equivalence: two one-sided t tests over trajectories of ln error ratio, levels of the window averaged first; "
+        f"the interval at {1 - 2 * analysis.ALPHA:.0%} lies within the margin where they pass. Difference: t test."
+    )
+    figures.show_table(f"ticket-equivalence-L{side}", equivalence)

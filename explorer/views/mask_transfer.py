@@ -63,4 +63,7 @@ figures.show_figure(
     f"({confidence:.0%}) are in the table: Student's t over trajectories of the logarithms; for masks of another field "
     "those of both errors, in quadrature.",
     shown,
+    code=f"""table = analysis.mask_transfer(states.filter(pl.col("side") == {side}), {confidence})
+table = table.filter(pl.col("level") == {level}, pl.col("series").is_in(["{variant}", "init_rand"]))
+chart = charts.mask_transfer(table)""",
 )

@@ -8,6 +8,7 @@ from explorer.views import address, figures, setting
 
 REFRESH_SECONDS = 5
 ALL = "all"
+APP_COMMAND = "streamlit run explorer/app.py"
 FIRST_COLUMNS = (
     *("status", "kind", "side", "variant", "level", "replicate", "levels_done", "levels_wanted"),
     *("wall_seconds", "run_id"),
@@ -17,6 +18,18 @@ st.title("Overview", anchor=False)
 opened = loading.selected()
 if opened is None or opened.study is None:
     setting.say_nothing_is_open()
+
+
+def welcome() -> None:
+    """What a first-time visitor sees: what this is, and how to have a study of one's own."""
+    st.info(
+        "This is an example that came with the program; the sidebar has more of them, and a page for each figure. "
+        "Three commands make a study of your own, show it while it runs, and take its tables away:"
+    )
+    st.code(
+        "\n".join((setting.START_COMMAND, APP_COMMAND, f"{setting.START_COMMAND} --export finite_size")),
+        "bash",
+    )
 
 
 def show_progress() -> None:
@@ -66,6 +79,8 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
+if opened.path.resolve().parent == loading.EXAMPLES.resolve():
+    welcome()
 unfinished = opened.study.runs["status"].is_in(analysis.UNFINISHED).any()
 st.fragment(show_progress, run_every=REFRESH_SECONDS if unfinished else None)()
 
@@ -73,6 +88,11 @@ troubled = analysis.troubled_runs(opened.study.runs)
 if not troubled.is_empty():
     st.subheader("Runs that did not end as planned", anchor=False)
     figures.show_table("troubled-runs", troubled)
+    run_ids = troubled["run_id"].to_list()
+    run_id = address.choose("Log of", "log", run_ids, run_ids[0])
+    lines = opened.study.log_tail(run_id)
+    st.code("\n".join(lines) if lines else "No log of this run is here.", language=None)
+    st.caption(f"`python -m orchestrator SWEEP --explain {run_id}` tells the run's whole story.")
 
 below = analysis.below_reference(opened.study.states)
 if not below.is_empty():
@@ -89,7 +109,3 @@ if not opened.study.runs.is_empty():
     status = address.choose("Status", "status", [ALL, *statuses], ALL)
     shown = opened.study.runs if status == ALL else opened.study.runs.filter(pl.col("status") == status)
     figures.show_table("runs", shown.select(*FIRST_COLUMNS, pl.exclude(FIRST_COLUMNS)))
-
-if not opened.study.references.is_empty():
-    st.subheader("Reference energies", anchor=False)
-    figures.show_table("references", opened.study.references)

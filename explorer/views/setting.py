@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import polars as pl
 import streamlit as st
 
 from explorer import analysis, loading
 from explorer.views import address
+
+# Of the session: the lines of code that choose the page's states.
+_LINES = "lines of the setting"
 
 CONFIDENCES = (0.68, 0.9, 0.95, 0.99)
 START_COMMAND = "python -m orchestrator sweeps/finite_size.py --profile laptop"
@@ -28,7 +33,13 @@ def trained_networks(what: str) -> pl.DataFrame:
             "The overview shows how far the sweep is."
         )
         st.stop()
+    st.session_state[_LINES] = ["states = analysis.with_quantities(study.states)"]
     return analysis.with_quantities(states)
+
+
+def lines() -> list[str]:
+    """Python lines that make the page's states from `study`, as far as they are chosen here."""
+    return list(st.session_state[_LINES])
 
 
 def say_nothing_is_open() -> None:
@@ -66,9 +77,20 @@ def choose_setting(states: pl.DataFrame, across: tuple[str, ...] = ()) -> pl.Dat
         values = states[column].drop_nulls()
         if values.is_empty():
             continue
+        chosen = _only_or_chosen(label, column, values)
         shared = pl.col("kind") == "dense" if column == "method" else pl.lit(False)
-        states = states.filter((pl.col(column) == _only_or_chosen(label, column, values)) | shared)
+        states = states.filter((pl.col(column) == chosen) | shared)
+        also_dense = ' | (pl.col("kind") == "dense")' if column == "method" else ""
+        st.session_state[_LINES].append(
+            f"states = states.filter((pl.col({column!r}) == {chosen!r}){also_dense})"
+        )
     return states
+
+
+def address_of(network: Mapping) -> dict[str, str]:
+    """The setting and side of a row of `states`, as an address has them."""
+    values = {column: network[column] for column in (*_CHOICES, "side")}
+    return {column: address.plain_text(value) for column, value in values.items() if value is not None}
 
 
 def _only_or_chosen(label: str, key: str, values: pl.Series):

@@ -77,6 +77,19 @@ def test_a_link_to_any_page_draws_its_charts_without_an_error(server, browser, f
         assert errors_of_pages(browser) == []
 
 
+def test_new_networks_come_into_a_figure_by_themselves_and_leave_selections_alone(server, browser, untrained):
+    write_run_directory(untrained, NETWORKS, trained=20)
+    address = server(untrained)
+    browser.open(f"{address}/lottery_tickets?side=3&confidence=0.95")
+    browser.wait_until(f"{COUNT_CHARTS} == 1 && {IS_IDLE}")
+    write_run_directory(untrained, NETWORKS)
+    # Ratios need tickets of two variants.
+    browser.wait_until(f"{COUNT_CHARTS} == 2 && {IS_IDLE}")
+    assert "side=3" in browser.value("location.search")
+    assert "95%" in browser.value("document.body.innerText")
+    assert errors_of_pages(browser) == []
+
+
 def test_a_running_sweep_comes_in_by_itself_and_leaves_selections_alone(server, browser, untrained):
     write_run_directory(untrained, NETWORKS, trained=20)
     address = server(untrained)
@@ -87,4 +100,29 @@ def test_a_running_sweep_comes_in_by_itself_and_leaves_selections_alone(server, 
     write_run_directory(untrained, NETWORKS)
     browser.wait_until(f"{FIRST_METRIC} == '32 of 32'")
     assert "status=done" in browser.value("location.search")
+    assert errors_of_pages(browser) == []
+
+
+def test_a_click_on_a_mark_opens_its_network_and_there_another_level(server, browser, finished):
+    marks = "[...document.querySelectorAll('[data-testid=stVegaLiteChart]')[{}].querySelectorAll('path[aria-label*={}]')]"
+
+    def click(chart: int, text: str) -> str:
+        """Click the first mark of a chart whose description has the text; returns its run's id."""
+        found = marks.format(chart, f'"{text}"')
+        description = browser.value(
+            f"(() => {{ const mark = {found}[0]; mark.dispatchEvent(new MouseEvent('click', {{bubbles: true}}));"
+            " return mark.getAttribute('aria-label') })()"
+        )
+        return description.split("run: ")[1].split(";")[0]
+
+    browser.open(f"{server(finished)}/lottery_tickets")
+    browser.wait_until(f"{COUNT_CHARTS} == 2 && {IS_IDLE}")
+    run_id = click(0, "level: 5;")
+    browser.wait_until(f"location.pathname == '/networks' && {COUNT_CHARTS} == 6 && {IS_IDLE}")
+    assert f"run={run_id}&level=5" in browser.value("location.search")
+    assert click(1, "level: 2;") == run_id
+    browser.wait_until(
+        "location.search.includes('level=2') && document.body.innerText.includes('Level 2: relative')"
+    )
+    assert f"run={run_id}&level=2" in browser.value("location.search")
     assert errors_of_pages(browser) == []

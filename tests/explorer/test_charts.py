@@ -91,8 +91,9 @@ def test_a_side_keeps_its_colour_and_shape_whichever_sides_stand_beside_it():
 
 def test_sides_of_the_paper_and_series_differ_in_colour():
     assert len({charts.side_colour(side) for side in range(3, 11)}) == 8
+    # The variants, the trajectory and what is regrown.
     assert (
-        len(set(charts.SERIES_COLOURS.values())) == len(charts.SERIES_COLOURS) == len(analysis.VARIANTS) + 1
+        len(set(charts.SERIES_COLOURS.values())) == len(charts.SERIES_COLOURS) == len(analysis.VARIANTS) + 2
     )
     assert len(set(charts.SERIES_SHAPES.values())) == len(charts.SERIES_SHAPES)
 
@@ -132,14 +133,6 @@ def test_logarithmic_ticks_are_labelled_as_in_a_paper(low, high, expected):
     assert charts.tick_labels(low, high) == pytest.approx(expected)
 
 
-def test_a_printed_chart_carries_title_and_caption_in_png_and_svg():
-    states = states_of(sides=(4,))
-    printed = charts.printed(curves_of(states), "Masks decide", "Intervals: 68 %, n = 2")
-    assert charts.png(printed).startswith(b"\x89PNG\r\n")
-    assert "Masks decide" in charts.svg(printed)
-    assert "n = 2" in charts.svg(printed)
-
-
 def test_ratios_and_agreement_mark_what_equal_means():
     states = states_of()
     ratio = charts.ratios(analysis.ticket_ratios(states.filter(pl.col("side") == 4)))
@@ -162,7 +155,7 @@ def test_nothing_to_draw_is_refused_with_a_sentence():
     states = states_of()
     with pytest.raises(ValueError, match="no points of the relative error of the energy to draw"):
         curves_of(states.clear())
-    with pytest.raises(ValueError, match="no ticket ratios to draw"):
+    with pytest.raises(ValueError, match="no ratios to draw"):
         charts.ratios(analysis.ticket_ratios(states.clear()))
 
 

@@ -38,7 +38,7 @@ def test_a_page_draws_its_charts_of_a_finished_study_each_with_its_table(app, fi
     labels = [button.label for button in test.get("download_button")]
     for ending in ("CSV", "Parquet"):
         assert labels.count(ending) >= CHARTS[page]
-    for ending in ("PNG", "SVG"):
+    for ending in ("PDF", "SVG", "PNG", "all of it, with the code"):
         assert labels.count(ending) == CHARTS[page]
 
 
@@ -126,6 +126,7 @@ def test_a_link_reopens_the_view_it_was_copied_from(app, finished):
     link = {key: value for key, value in first.query_params.items() if key != "status"}
     assert link == {
         "study": first.query_params["study"],
+        "print": "single",
         "side": "3",
         "x": "parameters_per_spin",
         "confidence": "0.95",
@@ -291,6 +292,11 @@ def test_a_diverged_run_is_listed_with_its_reason_and_counts_as_finished(app, un
     assert test.metric[0].value == "1 of 32"
     listed = next(frame.value for frame in test.dataframe if "reason" in frame.value.columns)
     assert "diverged: energy is NaN at step 412" in set(listed["reason"])
+    assert test.code[0].value == "No log of this run is here."
+    (untrained / "logs").mkdir(exist_ok=True)
+    log = [f"line {k}" for k in range(30)]
+    (untrained / "logs" / f"{NETWORKS[0].run.run_id}.log").write_text("\n".join(log))
+    assert app(untrained).code[0].value.splitlines() == log[-20:]
     # Its trajectory and tickets can't be trained any more, and say so.
     assert (listed["status"] == "blocked").sum() == 7
 
@@ -349,3 +355,11 @@ def test_every_status_of_the_store_has_a_colour():
     statuses = ["waiting", "ready", "running", "done", "diverged", "failed", "blocked", "stale"]
     assert set(charts.STATUS_COLOURS) == set(statuses)
     assert len(set(charts.STATUS_COLOURS.values())) == len(statuses)
+
+
+def test_a_first_visitor_reads_what_to_do_and_the_owner_of_a_study_does_not(app, finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "data" / "example")
+    test = app(None)
+    assert not test.exception and "example that came with the program" in texts(test.info)
+    assert test.code[0].value.splitlines()[1] == "streamlit run explorer/app.py"
+    assert "example that came" not in texts(app(finished).info)

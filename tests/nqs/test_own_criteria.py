@@ -11,7 +11,8 @@ from nqs.config import DenseRun, FeedForward, Measurement, Training, TrajectoryR
 from nqs.pruning import Candidates, scores_of
 from nqs.tasks import LiveWeights, Task
 from orchestrator.__main__ import main
-from orchestrator.actors import Slot, Worker
+from orchestrator.actors import Worker
+from orchestrator.slots import Slot
 from orchestrator.store import read_study
 from tests.orchestrator.studies import REPOSITORY
 

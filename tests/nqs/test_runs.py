@@ -207,6 +207,42 @@ def test_tickets_start_from_what_their_variant_says(history):
     np.testing.assert_array_equal(first[1], initial[first[0]])
 
 
+def test_a_regrown_ticket_goes_on_from_the_sparser_weights_and_adds_initial_ones(history):
+    trajectory, outcomes = history
+    ticket = TicketRun(parent=trajectory, level=1, variant="regrown", steps=120, replicate=0, turned_at=3)
+    masked, sparser = outcomes[1].weights, outcomes[2].weights["hidden"]
+    task = Task(ticket, 1, MEASUREMENT, masked=masked, previous=outcomes[2].weights)
+    indices, values = runs._starting_network(task)
+    np.testing.assert_array_equal(indices, masked["hidden"].indices)
+    initial = runs._starting_network(Task(trajectory.dense, 0, MEASUREMENT))[1]
+    expected = initial.copy()
+    expected[sparser.indices] = sparser.values
+    np.testing.assert_array_equal(values, expected[indices])
+    assert len(sparser.indices) < len(indices)
+    outcome = runs.advance(task, LONG)
+    np.testing.assert_array_equal(outcome.weights["hidden"].indices, indices)
+    # Every weight is trained, those that were added too: nowhere is a gradient zero for good.
+    assert np.all(outcome.weights["hidden"].values != values)
+    assert outcome.state["fidelity"] is None
+
+
+def test_a_unit_that_had_lost_all_its_weights_is_trained_again(history):
+    """At zero it would have θ = 0 and, with slope 0 there, no gradient for good."""
+    trajectory, outcomes = history
+    sites, hidden = outcomes[2].weights["hidden"].shape
+    before = outcomes[2].weights["hidden"]
+    unit = int(before.indices[0] % hidden)
+    alive = before.indices % hidden != unit
+    without = {"hidden": LiveWeights((sites, hidden), before.indices[alive], before.values[alive])}
+    ticket = TicketRun(parent=trajectory, level=1, variant="regrown", steps=30, replicate=0, turned_at=2)
+    task = Task(ticket, 1, MEASUREMENT, masked=outcomes[1].weights, previous=without)
+    indices, values = runs._starting_network(task)
+    regrown = indices % hidden == unit
+    assert regrown.sum() >= 1
+    trained = runs.advance(task, LONG).weights["hidden"].values
+    assert np.all(trained[regrown] != values[regrown])
+
+
 def test_a_transferred_mask_brings_its_initial_weights_and_is_trained_at_the_other_field(history):
     trajectory, outcomes = history
     masked = outcomes[2].weights

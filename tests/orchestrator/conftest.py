@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from orchestrator.actors import Slot, slot_environment
+from orchestrator.slots import Slot, slot_environment
 from orchestrator.store import read_study
 from tests.orchestrator.studies import SWEEP_FILE, run_study, small_plan
 

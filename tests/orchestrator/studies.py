@@ -15,8 +15,9 @@ from orchestrator.loop import Loop
 from orchestrator.plan import Plan, Profile, Sweep, Tickets, resolve
 from orchestrator.progress import Progress
 from orchestrator.run_directory import RunDirectory
-from orchestrator.schedule import Schedule, Unit
+from orchestrator.schedule import Schedule
 from orchestrator.store import Study, read_study
+from orchestrator.units import Unit
 from tests.orchestrator.fake_engine import FakeEngine
 
 REPOSITORY = Path(__file__).resolve().parents[2]

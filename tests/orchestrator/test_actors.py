@@ -10,17 +10,11 @@ import pytest
 
 from nqs.config import ReferenceJob, TransverseFieldIsing
 from nqs.tasks import ReferenceTask
-from orchestrator import actors
-from orchestrator.actors import (
-    Engine,
-    ExecutorError,
-    Failure,
-    RayExecutor,
-    Slot,
-    Worker,
-    cpu_slots,
-    slot_environment,
-)
+from orchestrator import slots
+from orchestrator.actors import Engine, ExecutorError, RayExecutor, Worker
+from orchestrator.failures import Failure
+from orchestrator.plan import Regrowth
+from orchestrator.slots import Slot, cpu_slots, slot_environment
 from orchestrator.store import read_study
 from tests.orchestrator.fake_engine import FakeEngine
 from tests.orchestrator.studies import REPOSITORY, assert_same_tables, run_study, small_plan
@@ -134,7 +128,9 @@ def test_gpu_slots_see_one_gpu_each():
 
 
 def test_ray_gives_the_tables_of_one_process_though_two_actors_die_on_the_way(tmp_path, monkeypatch):
-    run_study(tmp_path / "inline", small_plan())
+    # With a branch back up, whose tickets wait for each other.
+    plan = small_plan(regrowth=Regrowth(turns=[8.3]))
+    run_study(tmp_path / "inline", plan)
     grave = tmp_path / "grave"
     grave.mkdir()
     for name in ("first", "second"):
@@ -142,7 +138,7 @@ def test_ray_gives_the_tables_of_one_process_though_two_actors_die_on_the_way(tm
     # The packages must be found from anywhere.
     monkeypatch.chdir(tmp_path)
     with ray_executor(gpus=0, engine=FakeEngine(dies_while=grave).engine()) as executor:
-        run_study(tmp_path / "ray", small_plan(), executor=executor)
+        run_study(tmp_path / "ray", plan, executor=executor)
     study = read_study(tmp_path / "ray")
     # Either both slots lost one, or one slot lost two at once: two files, two deaths.
     assert 1 <= study.attempts.height <= 2
@@ -184,7 +180,7 @@ def test_a_bug_comes_back_as_a_value_with_its_first_line_and_place():
 
 
 def test_slots_divide_the_cores_and_refuse_more_than_there_are(monkeypatch):
-    monkeypatch.setattr(actors.os, "sched_getaffinity", lambda _: {3, 1, 5, 7, 9}, raising=False)
+    monkeypatch.setattr(slots.os, "sched_getaffinity", lambda _: {3, 1, 5, 7, 9}, raising=False)
     assert [slot.cores for slot in cpu_slots(2)] == [(1, 3), (5, 7)]
     with pytest.raises(ValueError, match="--cpus-per-slot is 6; allowed: 1 to 5"):
         cpu_slots(6)

@@ -13,14 +13,17 @@ from nqs.config import TransverseFieldIsing
 from nqs.replicas import estimated_bytes
 from nqs.tasks import ReferenceTask
 from orchestrator.__main__ import main
-from orchestrator.actors import Failure, InlineExecutor, RayExecutor, Slot, Worker
+from orchestrator.actors import InlineExecutor, RayExecutor, Worker
 from orchestrator.batches import MEMORY_FRACTION, MOST_MEMBERS, batches_of, halved
+from orchestrator.failures import Failure
 from orchestrator.plan import Tickets
 from orchestrator.progress import Progress
 from orchestrator.run_directory import RunDirectory
-from orchestrator.schedule import Schedule, Unit, rehearse, units_of
+from orchestrator.schedule import Schedule, rehearse
+from orchestrator.slots import Slot
 from orchestrator.store import read_study
 from orchestrator.tables import STATES
+from orchestrator.units import Unit, units_of
 from tests.orchestrator.fake_engine import FakeEngine
 from tests.orchestrator.studies import (
     SWEEP_FILE,
@@ -202,6 +205,26 @@ def test_another_flag_on_resume_leaves_what_has_started_together_and_says_so(tmp
     assert sizes == {0: 2, 1: 2, 2: 1, 3: 1}
 
 
+@pytest.mark.parametrize("recorded", [True, False])
+def test_replicates_that_are_added_to_a_finished_study_are_trained_without_what_is_done(
+    recorded, tmp_path, capsys
+):
+    sweep, out = tmp_path / "small.py", tmp_path / "run"
+    sweep.write_text(SWEEP_FILE)
+    arguments = [str(sweep), "--out", str(out), "--executor", "inline", "--batch"]
+    assert main([*arguments, "2"], engine=FakeEngine().engine()) == 0
+    before = {tuple(batch) for batch in RunDirectory(out).read_batches()}
+    if not recorded:
+        (out / "batches.json").unlink()
+    sweep.write_text(SWEEP_FILE.replace("replicates=2", "replicates=4"))
+    assert main([*arguments, "3"], engine=FakeEngine().engine()) == 0
+    assert "stay in the batches" not in capsys.readouterr().out
+    sizes = read_study(out).runs.filter(kind="trajectory").select("replicate", "batch")
+    assert dict(sizes.iter_rows()) == {0: 2, 1: 2, 2: 2, 3: 2}
+    # Without the record what is done may be put together in other ways, and is trained in none.
+    assert not recorded or before <= {tuple(batch) for batch in RunDirectory(out).read_batches()}
+
+
 def test_a_damaged_record_of_batches_is_one_sentence(tmp_path, capsys):
     sweep, out = tmp_path / "small.py", tmp_path / "run"
     sweep.write_text(SWEEP_FILE)
@@ -334,25 +357,25 @@ def test_a_batched_study_stopped_over_and_over_ends_with_the_tables_of_an_undist
 
 
 def test_dying_between_the_writes_of_a_batchs_members_changes_nothing(undisturbed, tmp_path, monkeypatch):
-    """The driver dies before its first, second, … ninth write, so that members stand at different steps."""
-    write = RunDirectory._write
+    """The driver dies before its first, second, … 13th write, so that members stand at different steps."""
+    name = RunDirectory._name
     for life in itertools.count():
-        left = 1 + life % 9
+        left = 1 + life % 13
 
-        def write_or_die(self, path, contents):
+        def name_or_die(self, staged, path):
             nonlocal left
             left -= 1
             if left == 0:
                 raise KeyboardInterrupt
-            write(self, path, contents)
+            name(self, staged, path)
 
-        monkeypatch.setattr(RunDirectory, "_write", write_or_die)
+        monkeypatch.setattr(RunDirectory, "_name", name_or_die)
         try:
             run_study(tmp_path, plan_of_three(), batch=2)
             break
         except KeyboardInterrupt:
             continue
-    assert life > 9
+    assert life > 13
     assert_same_tables(undisturbed, read_study(tmp_path))
 
 

@@ -156,6 +156,18 @@ def test_a_cluster_that_cannot_be_joined_gets_a_sentence(cluster, tmp_path, monk
     assert "no Ray cluster answered in 1 s" in why_unreachable(f"127.0.0.1:{port}")
 
 
+@pytest.mark.parametrize("begun", [False, True])
+def test_an_address_where_no_cluster_is_exits_2_and_leaves_nothing(begun, tmp_path, capsys):
+    sweep, out = tmp_path / "small.py", tmp_path / "run"
+    sweep.write_text(SWEEP_FILE)
+    if begun:
+        run_study(out, small_plan(), stop_after=3)
+    before = sorted(path for path in tmp_path.rglob("*"))
+    assert main([str(sweep), "--out", str(out), "--address", "127.0.0.1:9"]) == 2
+    assert capsys.readouterr().err == "--address 127.0.0.1:9: nothing answers there (Connection refused)\n"
+    assert [path for path in sorted(tmp_path.rglob("*")) if path not in before] == []
+
+
 @pytest.mark.parametrize("host", ["two..dots", "a" * 70])
 def test_what_is_no_name_of_a_machine_gets_a_sentence(host):
     assert f"--address {host}:1: nothing answers there" in why_unreachable(f"{host}:1")

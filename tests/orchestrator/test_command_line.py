@@ -278,13 +278,15 @@ def test_an_energy_less_than_5_errors_below_its_reference_is_named_nowhere(copy,
     assert column.null_count() == 0 and not column.any()
 
 
-def test_a_plan_names_every_missing_run_with_its_reason_and_writes_nothing(sweep_file, tmp_path):
+def test_a_plan_names_every_missing_run_with_its_reason_and_writes_nothing(sweep_file, tmp_path, monkeypatch):
+    # Other tests' processes have left their rates in the one that they share.
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     code, out, err = call(sweep_file, "--out", tmp_path / "run", "--plan")
     assert (code, err) == (0, "")
     for run_id in small_plan().jobs:
         assert run_id in out
     assert "not started" in out and "from default rates" in out
-    assert not (tmp_path / "run").exists()
+    assert list(tmp_path.iterdir()) == [sweep_file]
 
 
 def test_a_plan_of_an_extended_sweep_has_only_what_is_missing_from_measured_times(finished, sweep_file):

@@ -10,7 +10,7 @@ import pytest
 from orchestrator import compaction, loop, table_files
 from orchestrator.__main__ import main
 from orchestrator.compaction import compact, most_parts
-from orchestrator.run_directory import RunDirectory, StudyError
+from orchestrator.run_directory import COMPACTED, RunDirectory, StudyError
 from orchestrator.store import read_study, read_weights
 from orchestrator.tables import RUNS, STATES, STEPS, TABLES_VERSION, WEIGHTS
 from tests.orchestrator.fake_engine import FakeEngine
@@ -65,7 +65,7 @@ def test_a_kill_at_any_moment_leaves_a_whole_study_and_the_next_compaction_ends_
     finished, tmp_path, monkeypatch
 ):
     """Every fourth write or removal is the last one in turn: 44 parts go and 4 files come."""
-    write, remove = RunDirectory._write, RunDirectory.remove
+    name, remove = RunDirectory._name, RunDirectory.remove
     left = 0
 
     def killed(call):
@@ -83,7 +83,7 @@ def test_a_kill_at_any_moment_leaves_a_whole_study_and_the_next_compaction_ends_
         path = shutil.copytree(finished, tmp_path / str(operations))
         left = operations
         with monkeypatch.context() as patch:
-            patch.setattr(RunDirectory, "_write", killed(write))
+            patch.setattr(RunDirectory, "_name", killed(name))
             patch.setattr(RunDirectory, "remove", killed(remove))
             try:
                 compact(RunDirectory(path))
@@ -128,6 +128,24 @@ def test_a_level_that_is_written_anew_counts_before_what_was_compacted_of_it(cop
     assert files(copy, WEIGHTS) == ["compacted-000002.parquet"]
 
 
+def test_a_compacted_row_never_comes_after_a_newer_one_in_a_file_that_is_left_alone(copy):
+    """File 2 has a row that was written after file 1, and a column of the future; a part lets a compaction begin."""
+    directory, (trajectory, _) = RunDirectory(copy), run_ids(small_plan(), "trajectory")
+    compact(directory)
+    of_states = copy / "tables" / "states"
+    newer = pl.read_parquet(of_states / "compacted-000001.parquet").filter(run_id=trajectory, level=2)
+    newer = newer.with_columns(energy=pl.col("energy") - 1, of_the_future=1.0)
+    newer.write_parquet(of_states / "compacted-000002.parquet")
+    for number in range(3):
+        key = {"run_id": f"d{number}", "level": 0}
+        directory.write_rows(STATES, directory.part(STATES, f"d{number}", 0), [key], "small")
+        compact(directory)
+        rows = table_files.unique_rows(STATES, table_files.read_table(directory, STATES, []))
+        assert rows.filter(run_id=trajectory, level=2)["energy"].to_list() == newer["energy"].to_list()
+        assert rows.height == 12 + number + 1
+    assert len(files(copy, STATES)) == 3
+
+
 def test_a_driver_compacts_by_itself_at_its_start_and_as_it_goes(
     finished, sweep_file, tmp_path, monkeypatch, capsys
 ):
@@ -135,9 +153,12 @@ def test_a_driver_compacts_by_itself_at_its_start_and_as_it_goes(
         monkeypatch.setattr(module, "MOST_PARTS", 3)
     out = tmp_path / "run"
     run_study(out, small_plan(), stop_after=25)
-    assert 1 <= most_parts(RunDirectory(out)) <= 4
+    # What is written together counts at once.
+    assert most_parts(RunDirectory(out)) <= 6
+    assert any(name.startswith(COMPACTED) for name in files(out, STATES))
     assert "compacted-" in "".join(files(out, STATES))
-    monkeypatch.setattr(compaction, "MOST_PARTS", 0)
+    # However many parts the last merging has left.
+    monkeypatch.setattr(compaction, "MOST_PARTS", -1)
     assert main([str(sweep_file), "--out", str(out), "--executor", "inline"], FakeEngine().engine()) == 0
     assert "very many small files; merging them first" in capsys.readouterr().out
     assert_as_before(finished, out)
@@ -152,8 +173,13 @@ def test_compact_is_refused_while_a_driver_has_the_directory_and_where_there_is_
     assert "is in use by another driver (process " in capsys.readouterr().err
     assert main([*command, str(tmp_path / "new")]) == 2
     assert capsys.readouterr().err.endswith("has no results to compact yet\n")
+    again = shutil.copytree(copy, tmp_path / "again")
     assert main([*command, str(copy)]) == 0
     assert capsys.readouterr().out.endswith("tables: 5 files, before 45\n")
+    assert main([*command, str(again), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["path"] == str(again / "tables") and (told["files_before"], told["files"]) == (45, 5)
+    assert "states: 12 files into one" in told["merged"]
 
 
 def test_a_damaged_file_is_named_and_nothing_of_its_table_goes(copy):
@@ -174,20 +200,29 @@ def test_a_file_with_columns_of_another_version_is_left_alone(finished, copy):
     assert_as_before(finished, copy)
 
 
-def test_weights_that_a_compacted_file_lacks_are_named(copy):
+def test_weights_that_a_compacted_file_lacks_are_named_with_what_helps(finished, copy):
     compact(RunDirectory(copy))
     (path,) = (copy / "tables" / "weights").iterdir()
     rows = pl.read_parquet(path)
     rows.tail(-1).write_parquet(path)
     run_id, level = rows.row(0)[:2]
     (problem,) = read_study(copy).problems
-    assert problem.startswith(
-        f"{copy / 'tables' / 'weights' / f'{run_id}.{level}.parquet'} is missing, but level"
+    part = f"{run_id}.{level}.parquet"
+    assert problem == (
+        f"{copy / 'tables' / 'weights' / part} is missing, but level {level} of run {run_id} is committed, in a "
+        "compacted file; restore the weights from a copy, or train the study anew in another --out"
+    )
+    shutil.copy(finished / "tables" / "states" / part, copy / "tables" / "states" / part)
+    (problem,) = read_study(copy).problems
+    assert problem.endswith(
+        f"restore it, or remove {copy / 'tables' / 'states' / part} to train that level again"
     )
     with pytest.raises(StudyError, match="no compacted file of weights has its rows"):
         read_weights(RunDirectory(copy), run_id, level)
     path.write_bytes(path.read_bytes()[:200])
-    assert read_study(copy).problems[0].startswith(f"{path} is truncated or damaged")
+    assert read_study(copy).problems[0] == (
+        f"{path} is truncated or damaged; restore it from a copy: it has the rows of many levels"
+    )
 
 
 def test_a_reader_whose_files_are_compacted_under_it_looks_again(finished, copy, monkeypatch):
@@ -227,7 +262,16 @@ def as_version_1(path) -> None:
     """Make a directory what version 1 wrote: fewer columns, a sweep.json without later fields."""
     for table, later in (
         (STATES, ["correlation_z", "wilson_loops", "v_score"]),
-        (RUNS, ["mask_field", "mask_hamiltonian_parameters", "network_parameters", "hamiltonian_name"]),
+        (
+            RUNS,
+            [
+                "turned_at",
+                "mask_field",
+                "mask_hamiltonian_parameters",
+                "network_parameters",
+                "hamiltonian_name",
+            ],
+        ),
     ):
         for file in (path / "tables" / table.name).iterdir():
             pl.read_parquet(file).drop(later).write_parquet(file)

@@ -1,11 +1,16 @@
 """Costs follow the arithmetic of a step, and the times that were measured."""
 
+import shutil
+
 import polars as pl
 import pytest
 
 from nqs.config import DenseRun, FeedForward, Training, TrajectoryRun, TransverseFieldIsing
+from orchestrator import rates
+from orchestrator.__main__ import main
 from orchestrator.costs import CostModel, step_seconds
-from orchestrator.schedule import Unit
+from orchestrator.units import Unit
+from tests.orchestrator.fake_engine import FakeEngine
 from tests.orchestrator.studies import run_ids, small_plan
 
 
@@ -118,3 +123,68 @@ def test_the_estimate_says_what_it_rests_on():
     assert measured.source(dense) == "measured"
     assert measured.source(reference) == "default rates"
     assert measured.seconds(Unit(dense.run_id, 0), dense) == pytest.approx(3.0)
+
+
+def with_rates(plan, seconds: float, device: str) -> CostModel:
+    """A study that has measured its dense runs, twice, since a first unit holds its compilation."""
+    costs = CostModel(plan.measurement)
+    observed(costs, plan, run_ids(plan, "dense"), 0, [seconds] * 2, device=device)
+    return costs
+
+
+def test_the_next_study_starts_with_the_rates_of_the_same_shape_and_device(own_rates):
+    plan, other = small_plan(), small_plan(training=Training(samples=8, learning_rate=0.5))
+    larger = small_plan(hamiltonians=[TransverseFieldIsing(side=3, field=3.0)])
+    rates.remember(with_rates(plan, 70.0, "gpu:big").measured)
+    rates.remember(with_rates(larger, 5.0, "cpu:cpu").measured)
+    rates.remember(with_rates(plan, 7.0, "cpu:cpu").measured)
+    known = rates.remembered()
+    assert known.device == "cpu:cpu" and len(known.of) == 3
+    costs = CostModel(other.measurement, known)
+    job = other.jobs[run_ids(other, "dense")[0]]
+    unit = Unit(job.run_id, 0)
+    assert job.run_id not in plan.jobs
+    assert costs.source(job) == "other studies"
+    assert costs.seconds(unit, job) == pytest.approx(7.0)
+    costs.device = "gpu:big"
+    assert costs.seconds(unit, job) == pytest.approx(70.0)
+    # What the study measures itself counts from then on.
+    observed(costs, other, run_ids(other, "dense"), 0, [3.0] * 2, device="cpu:cpu")
+    assert costs.source(job) == "measured" and costs.seconds(unit, job) == pytest.approx(3.0)
+
+
+def test_rates_of_another_machine_or_another_arithmetic_are_not_taken(own_rates, monkeypatch):
+    rates.remember(with_rates(small_plan(), 7.0, "cpu:cpu").measured)
+    for name, value in (("platform.node", "elsewhere"), ("_arithmetic", "another")):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"orchestrator.rates.{name}", lambda value=value: value)
+            assert rates.remembered() == rates.Rates()
+    assert len(rates.remembered().of) == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"rates": 1}', '{"arithmetic": "ARITHMETIC", "rates": [{"host": "h", "rate": "x"}]}']
+)
+def test_rates_that_cannot_be_read_or_written_are_none_and_no_error(text, own_rates):
+    own_rates.mkdir(parents=True)
+    (own_rates / "rates.json").write_text(text.replace("ARITHMETIC", rates._arithmetic()))
+    assert rates.remembered() == rates.Rates()
+    rates.remember(with_rates(small_plan(), 7.0, "cpu:cpu").measured)
+    assert len(rates.remembered().of) == 1
+    # A file where the folder should be.
+    shutil.rmtree(own_rates)
+    own_rates.write_text("")
+    rates.remember(with_rates(small_plan(), 7.0, "cpu:cpu").measured)
+    assert rates.remembered() == rates.Rates()
+
+
+def test_a_run_leaves_its_rates_to_the_plan_of_another_study(own_rates, sweep_file, tmp_path, capsys):
+    run = [str(sweep_file), "--out", str(tmp_path / "run"), "--executor", "inline"]
+    assert main([*run, "--plan"]) == 0
+    assert not own_rates.exists() and "from default rates, nothing measured yet" in capsys.readouterr().out
+    assert main(run, FakeEngine().engine()) == 0
+    capsys.readouterr()
+    assert main([*run[:2], str(tmp_path / "other"), "--plan"]) == 0
+    assert "(from times of other studies on this machine)" in capsys.readouterr().out
+    assert main([*run[:2], str(tmp_path / "other"), "--status"]) == 0
+    assert "estimated from times of other studies on this machine, on one slot" in capsys.readouterr().out

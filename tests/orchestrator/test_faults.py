@@ -17,14 +17,16 @@ import pytest
 from nqs import dmrg, runs
 from orchestrator import loop, run_directory
 from orchestrator.__main__ import FAILED, REFUSED, main
-from orchestrator.actors import Failure, InlineExecutor, RayExecutor, Slot, error_class, loss
+from orchestrator.actors import InlineExecutor, RayExecutor, loss
+from orchestrator.failures import Failure, error_class
 from orchestrator.plan import Profile
 from orchestrator.progress import Progress
 from orchestrator.retries import MOST_ATTEMPTS, MOST_WAIT_SECONDS, Retries, patience_seconds
 from orchestrator.run_directory import RunDirectory
-from orchestrator.schedule import Unit
+from orchestrator.slots import Slot
 from orchestrator.store import read_study
 from orchestrator.tables import ATTEMPTS
+from orchestrator.units import Unit
 from tests.orchestrator.fake_engine import FakeEngine
 from tests.orchestrator.studies import (
     REPOSITORY,
@@ -185,6 +187,27 @@ def test_a_clock_set_back_before_the_next_start_keeps_no_failure_from_another_ch
     assert statuses(tmp_path)[bad] == "failed"
     run_study(tmp_path, plan, retry_failed=True)
     assert_same_tables(undisturbed, read_study(tmp_path))
+
+
+def test_what_is_retried_after_the_clock_was_set_back_has_not_failed_before_it_fails_again(tmp_path):
+    plan = small_plan()
+    bad = run_ids(plan, "trajectory")[0]
+    fake, seen = FakeEngine(bugs=((bad, 2),)), []
+    with pytest.MonkeyPatch.context() as patch:
+        clock_ahead(patch, run_directory, 26)
+        # So that there is something to do after it failed again.
+        run_study(tmp_path, plan, fake, stop_after=18)
+    assert statuses(tmp_path)[bad] == "failed"
+
+    class Looks(InlineExecutor):
+        def submit(self, slot, tasks, seconds):
+            super().submit(slot, tasks, seconds)
+            seen.append(statuses(tmp_path)[bad])
+
+    run_study(tmp_path, plan, executor=Looks(engine=fake.engine()), retry_failed=True)
+    failed = seen.index("failed")
+    assert 0 < failed < len(seen)
+    assert set(seen[:failed]) <= {"ready", "running"} and set(seen[failed:]) == {"failed"}
 
 
 # --- memory

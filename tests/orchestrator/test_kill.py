@@ -76,7 +76,8 @@ def test_killed_at_ten_random_points_the_tables_are_those_of_an_undisturbed_stud
         assert code == -signal.SIGKILL
         assert RunDirectory(out).holder() is None
         kills += 1
-    assert studies <= 2
+    # Most kills come in the middle.
+    assert studies <= 5
     finish(out, "inline")
     assert_same_tables(undisturbed, read_study(out))
 

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from orchestrator.actors import Slot
 from orchestrator.overhead import Overhead
+from orchestrator.slots import Slot
 from tests.orchestrator.fake_engine import FakeEngine
 from tests.orchestrator.studies import run_study, small_plan
 from tests.orchestrator.test_loop import TwoSlots
@@ -49,6 +49,6 @@ def test_a_loop_counts_its_slots_and_its_own_time(tmp_path):
     plan = small_plan(replicates=1, tickets=None)
     overhead = run_study(tmp_path, plan, executor=TwoSlots(FakeEngine(step_seconds=0.01))).overhead
     assert overhead.idle_seconds > overhead.wall_seconds / 2
-    assert set(overhead.driver_seconds) == {"preparing", "dispatching", "writing"}
+    assert set(overhead.driver_seconds) == {"preparing", "dispatching", "receiving", "writing"}
     # 8 steps are three stretches, 5 steps of each level two, of 0.5 s each by the fake's own account.
     assert overhead.training_seconds == pytest.approx(9 * 0.5)

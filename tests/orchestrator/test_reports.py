@@ -2,12 +2,14 @@
 
 import io
 import json
+import sys
 
 import polars as pl
 import pytest
 from rich.console import Console
 
 from orchestrator import reports
+from orchestrator import slots as slots_module
 from orchestrator.__main__ import main
 from orchestrator.plan import Profile
 from orchestrator.reports import plan_data, print_plan, watch_status
@@ -22,7 +24,51 @@ INLINE = ("--executor", "inline")
 
 
 def plan_of(path, plan, **options) -> dict:
-    return plan_data(Standing.of(plan, path, **options), slots=1)
+    return plan_data(Standing.of(plan, path, **options), slots=1, slots_are="1 slot")
+
+
+@pytest.mark.parametrize(
+    ("flags", "visible", "slots", "slots_are"),
+    [
+        ([], None, 4, "4 GPU slots"),
+        (["--slots-per-gpu", "2"], None, 8, "8 GPU slots"),
+        ([], "0,2", 2, "2 GPU slots"),
+        ([], "", 3, "3 CPU slots"),
+        (["--gpus", "0"], None, 3, "3 CPU slots"),
+        (["--gpus", "1"], None, 1, "1 GPU slot"),
+        (INLINE, None, 1, "1 CPU slot"),
+        (
+            ["--gpus", "6", "--address", "auto"],
+            None,
+            6,
+            "6 GPU slots by --gpus 6, since only a start joins the cluster at auto",
+        ),
+        (
+            ["--address", "auto"],
+            None,
+            4,
+            "4 GPU slots as on this machine, since only a start joins the cluster at auto",
+        ),
+    ],
+)
+def test_a_plan_says_which_slots_it_counts_with_and_asks_no_ray(
+    flags, visible, slots, slots_are, sweep_file, tmp_path, monkeypatch, capsys
+):
+    """A machine of three cores with four GPUs."""
+    for name in ("nvidia0", "nvidia1", "nvidia2", "nvidia3", "nvidiactl", "nvidia-uvm", "null"):
+        (tmp_path / "dev" / name).mkdir(parents=True)
+    monkeypatch.setattr(slots_module, "_DEVICES", tmp_path / "dev")
+    monkeypatch.setattr(slots_module.os, "sched_getaffinity", lambda _: {0, 1, 2})
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    command = [str(sweep_file), "--out", str(tmp_path / "run"), "--plan", *flags]
+    assert main([*command, "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert (data["slots"], data["slots_are"]) == (slots, slots_are)
+    assert main(command) == 0
+    assert f" on {slots_are} (from default rates" in capsys.readouterr().out
 
 
 def reasons(data: dict) -> dict[str, str]:

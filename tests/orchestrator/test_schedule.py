@@ -6,7 +6,8 @@ import pytest
 
 from nqs.config import TransverseFieldIsing
 from orchestrator.plan import Tickets
-from orchestrator.schedule import NEARLY_AS_LONG, Schedule, Unit, prerequisite, rehearse, run_states
+from orchestrator.schedule import NEARLY_AS_LONG, Schedule, rehearse, run_states
+from orchestrator.units import Unit, prerequisite
 from tests.orchestrator.studies import run_ids, small_plan, take
 
 

@@ -1,0 +1,101 @@
+"""What is known of the Hamiltonians, and the study's tables to take away."""
+
+import io
+import zipfile
+
+import polars as pl
+import pytest
+
+from explorer import analysis, charts
+from explorer.bundle import packed_export
+from orchestrator.export import EXPORTED, export_study
+from orchestrator.store import REPOSITORY_REFERENCES, read_study
+
+
+@pytest.fixture(scope="module")
+def references() -> pl.DataFrame:
+    return pl.read_parquet(REPOSITORY_REFERENCES)
+
+
+def row(field: float, energy: float, error: float | None, **more) -> dict:
+    return {
+        "hamiltonian": "tfim",
+        "hamiltonian_parameters": f"{field}",
+        "side": 4,
+        "boundary": "open",
+        "field": field,
+        "parity": "even",
+        "energy": energy,
+        "energy_error": error,
+        "method": "ed",
+        "bond_dimension": None,
+        "truncation_error": None,
+        "gap": None,
+        "gap_error": None,
+        "seconds": 1.0,
+        "provenance": "",
+    } | more
+
+
+def test_an_energy_by_another_method_is_compared_with_the_most_certain_one():
+    known = [
+        row(1.0, -20.0, 3e-3),
+        row(1.0, -19.9, 4e-3, method="dmrg", bond_dimension=32),
+        row(1.0, -18.0, 1e-9, parity="odd"),
+        row(2.0, -30.0, 1e-9),
+    ]
+    (only,) = analysis.reference_differences(pl.DataFrame(known, infer_schema_length=None)).to_dicts()
+    assert (only["field"], only["method"], only["against"]) == (1.0, "dmrg", "ed")
+    assert only["difference"] == pytest.approx(0.1)
+    assert only["difference_error"] == pytest.approx(5e-3)
+    assert only["deviation"] == pytest.approx(20)
+
+
+def test_the_gap_of_a_field_is_the_one_that_is_known_best():
+    known = [row(1.0, -20.0, 1e-9, gap=0.31, gap_error=0.02), row(1.0, -20.0, 1e-9, gap=0.3, gap_error=0.01)]
+    gaps = analysis.gaps(pl.DataFrame(known, infer_schema_length=None))
+    assert gaps["gap"].to_list() == [0.3]
+    assert analysis.gap_headline(gaps) == "The gap closes to 0.3 J at h = 1, L = 4"
+
+
+def test_methods_agree_on_the_shipped_energies_within_their_errors(references):
+    compared = analysis.reference_differences(references).drop_nulls("deviation")
+    assert compared.height > 10
+    assert compared["deviation"].abs().max() < 4
+
+
+def test_shipped_gaps_grow_with_the_field_and_are_all_drawn(references):
+    gaps = analysis.gaps(references)
+    for _, side in gaps.filter(boundary="open", side=4).group_by("side"):
+        assert side.sort("field")["gap"].is_sorted()
+    assert charts.svg(charts.gaps(gaps)).count('aria-roledescription="point"') >= gaps.height
+
+
+@pytest.mark.parametrize("format", ["parquet", "csv"])
+def test_the_whole_study_is_packed_as_the_command_line_exports_it(app, finished, tmp_path, format):
+    test = app(finished, "data")
+    assert not test.exception and not test.error
+    assert "--export" in test.code[0].value
+    test.button(key=f"export {format}").click().run()
+    assert not test.exception and not test.error
+    assert f"made_up-tiny-{format}.zip" in test.get("download_button")[0].label
+    archive = zipfile.ZipFile(io.BytesIO(packed_export(read_study(finished), format)))
+    written = export_study(read_study(finished), tmp_path / "export", format)
+    assert sorted(archive.namelist()) == sorted(path.name for path in written)
+
+
+@pytest.mark.parametrize("table", [table.name for table in EXPORTED])
+def test_every_column_of_every_table_is_explained(app, finished, table):
+    test = app(finished, "data", table=table)
+    assert not test.exception
+    shown = test.dataframe[0].value
+    columns = next(columns for found, columns in EXPORTED.items() if found.name == table)
+    assert shown["column"].to_list() == [column.name for column in columns]
+    assert shown["meaning"].str.len().min() > 3
+
+
+def test_references_say_how_certain_they_are(app, finished):
+    test = app(finished, "references")
+    assert not test.exception and not test.error
+    assert "reference energies" in test.markdown[0].value
+    assert set(test.dataframe[0].value["method"]) == set(read_study(finished).references["method"])
