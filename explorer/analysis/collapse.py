@@ -221,13 +221,16 @@ def _starts(data: CollapseData, held: Sequence[float | None]) -> list[np.ndarray
 
 
 def _prior(data: CollapseData, b: float) -> Prior:
-    """Flat in z_c, a and b; a factor e^±2 in sizes and e^±1.5 in lengths.
+    """Flat in z_c, a and b; a factor e^±2 in sizes (e^±3 for unstated noise), e^±1.5 in lengths.
 
     The scatter of trajectories has instead what is seen between those of one side, where there are several.
     """
-    typical = max(np.sqrt(np.median(data.observations.variance)), 1e-4)
+    median = np.sqrt(np.median(data.observations.variance))
+    # Without errors, or with exact values, the jitter is all the noise there is: a few percent of the spread, say.
+    typical = median if median > 0 else 0.03
     mean = np.array([0, 0, 0, 0, np.log(0.7), np.log(0.3 * typical), np.log(typical), np.log(2.0), 0.0])
-    width = np.array([np.inf, np.inf, np.inf, 2.0, 1.5, 2.0, 2.0, 1.5, 1.5])
+    noise_width = 2.0 if median > 0 else 3.0
+    width = np.array([np.inf, np.inf, np.inf, 2.0, 1.5, noise_width, noise_width, 1.5, 1.5])
     precision = np.diag(width**-2)
     noise = np.arange(5, 8)
     if data.observations.shared is not None:

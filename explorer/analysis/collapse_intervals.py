@@ -23,7 +23,7 @@ FEWEST_CLUSTERS = 5
 
 
 def bootstrapped(fit: Collapse, resamples: int = 200, *, seed: int, method: str | None = None) -> Collapse:
-    """The fit with intervals value ± quantile × standard deviation of refits.
+    """The fit with intervals value ± quantile × standard deviation of refits, the quantile Student's.
 
     Args:
         fit: from `collapse`.
@@ -49,7 +49,8 @@ def bootstrapped(fit: Collapse, resamples: int = 200, *, seed: int, method: str 
         [scaling_process.refit(fit.maximum, draw(random, fit.data), fit.prior) for _ in range(resamples)]
     )
     errors = refits.std(axis=0, ddof=1)
-    half_width = float(stats.norm.ppf((1 + fit.confidence) / 2)) * errors
+    degrees = fit.maximum.degrees if method == BY_NOISE else sum(fit.clusters.values()) - len(fit.clusters)
+    half_width = stats.t.ppf((1 + fit.confidence) / 2, degrees) * errors
     values = fit.maximum.parameters[:3]
     critical, a, b = estimates(fit.data, values, errors, values - half_width, values + half_width)
     return replace(fit, critical=critical, a=a, b=b, interval=method, resamples=resamples)

@@ -36,6 +36,7 @@ ROUGH_POINTS = 120
 TOLERANCE = 0.03
 _DIFFERENCE = 0.02  # of a standard error, for second derivatives from gradients
 _SHIFT = 0.2  # of ln τ, to see what depends on it
+_FARTHEST = 50.0  # for any parameter: exponentials of more overflow, and only a lost line search asks
 _NOT_POSITIVE = 1e10  # instead of infinity, which a line search can't step back from
 
 
@@ -101,6 +102,8 @@ def negative_log_posterior(
 
 def negative_log_likelihood(parameters: np.ndarray, points: Observations) -> tuple[float, np.ndarray]:
     """The part of `negative_log_posterior` without priors."""
+    if np.abs(parameters).max() > _FARTHEST:
+        return _NOT_POSITIVE, np.zeros(len(parameters))
     terms = _covariance(parameters, points)
     inverse, log_determinant = _inverse(terms.total)
     if inverse is None:

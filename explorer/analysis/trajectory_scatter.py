@@ -64,7 +64,7 @@ def scatter_between(data: CollapseData, b: float, mean: np.ndarray, precision: n
 
 def _side(data: CollapseData, side: int, b: float) -> _Side | None:
     rows, units = data.rows.subset(data.rows.side == side), data.units
-    clusters, counts = np.unique(rows.cluster, return_counts=True)
+    clusters = np.unique(rows.cluster)
     controls, shared = np.unique(rows.control, return_counts=True)
     common = controls[shared == len(clusters)]
     if len(clusters) < 2 or len(common) < POINTS_OF_A_CLUSTER:
