@@ -15,7 +15,6 @@ import pytest
 jax.config.update("jax_enable_x64", True)
 
 _NUMBERS = itertools.count()
-_NUMBERS = itertools.count()
 
 
 @pytest.fixture(autouse=True)

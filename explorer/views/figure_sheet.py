@@ -29,9 +29,11 @@ def panels_of(studies: dict[str, str], fingerprints: list[str]) -> list[list[Pan
 def show(figure: Figure, panels: list[Panel]) -> None:
     """A figure: its panels side by side, and all of them in one file."""
     st.subheader(f"Fig. {figure.number}: {figure.question}", anchor=False)
-    columns = st.columns(COLUMNS)
     for number, panel in enumerate(panels):
-        with columns[number % COLUMNS]:
+        # A row at a time, so that a narrow screen has them in order.
+        if number % COLUMNS == 0:
+            row = st.columns(COLUMNS)
+        with row[number % COLUMNS]:
             st.markdown(f"**{chr(ord('a') + number)}  {panel.title}**")
             if panel.chart is None:
                 st.info(panel.caption)
