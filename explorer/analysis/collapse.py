@@ -82,7 +82,7 @@ class Collapse:
     quality: float  # Houdayer and Hartmann's S, per point; about 1 where errors explain the scatter
     quality_points: int  # points of S: those that lie between points of another side
     points: int  # after averaging trajectories at equal side and control parameter
-    clusters: dict[int, int]  # trajectories by side
+    clusters: dict[int, int]  # trajectories by side; of independent rows, how many there are
     without_error: int  # rows of the table without an error, which were given the median one
     data: CollapseData = field(repr=False)
     prior: Prior = field(repr=False)
@@ -145,13 +145,7 @@ def fit_data(data: CollapseData, form: ScalingForm, confidence: float) -> Collap
     starts = [np.concatenate([start, prior.mean[5:]]) for start in starts]
     free = np.array([*(name in form.free for name in scaling_process.PHYSICS), True, True, True])
     free = np.append(free, [*[data.observations.shared is not None] * 2, True])
-    try:
-        maximum = scaling_process.maximise(data.observations, prior, starts, free)
-    except np.linalg.LinAlgError:
-        return NoCollapse(
-            "The likelihood has no clear maximum (its curvature is not positive there): hold an exponent, "
-            "or add sizes or points."
-        )
+    maximum = scaling_process.maximise(data.observations, prior, starts, free)
     if (reason := _runaway(data, form, maximum)) is not None:
         return NoCollapse(reason)
     return _collapse(data, form, prior, maximum, confidence)
@@ -180,19 +174,24 @@ def _runaway(data: CollapseData, form: ScalingForm, maximum: Maximum) -> str | N
     """Why a maximum of the likelihood is no collapse."""
     critical, a, b = maximum.parameters[:3]
     low, high = (data.in_units(end) for end in (-1.0, 1.0))
-    found = f"{data.in_units(critical):.4g}"
     if form.critical is None and abs(critical) >= 1:
+        side = "above" if critical > 0 else "below"
         return (
-            f"The critical point is not inside the window: the fit puts it at {found}, and the data reach "
+            f"The critical point is not inside the window: the fit puts it {side} the data, which reach "
             f"from {low:.4g} to {high:.4g}."
         )
     if form.a is None and not 0 < a < LARGEST_EXPONENT:
         return f"The curves do not sharpen with size as a transition's do: the fit has a = {a:.3g}."
     if form.b is None and abs(b) > LARGEST_EXPONENT:
         return f"The exponent b is not determined: the fit has b = {b:.3g}."
+    if np.isnan(maximum.covariance).any():
+        return (
+            "The likelihood has no clear maximum (its curvature is not positive there): hold an exponent, "
+            "or add sizes or points."
+        )
     errors = np.sqrt(np.diag(maximum.covariance))
     if form.critical is None and errors[0] > 1:
-        return f"The critical point is not determined: {found}, with an error larger than the window."
+        return "The critical point is not determined: its error is larger than half of the window."
     _, compared = houdayer_hartmann(*data.scaled_points(maximum.parameters), data.side)
     if compared < len(data.side) / 2:
         return (
@@ -226,10 +225,11 @@ def _prior(data: CollapseData, b: float) -> Prior:
     The scatter of trajectories has instead what is seen between those of one side, where there are several.
     """
     median = np.sqrt(np.median(data.observations.variance))
-    # Without errors, or with exact values, the jitter is all the noise there is: a few percent of the spread, say.
-    typical = median if median > 0 else 0.03
+    # Without errors, or with nearly exact values, other noise is all there is: a few percent of the spread, say.
+    stated = median > 1e-4
+    typical = median if stated else 0.03
     mean = np.array([0, 0, 0, 0, np.log(0.7), np.log(0.3 * typical), np.log(typical), np.log(2.0), 0.0])
-    noise_width = 2.0 if median > 0 else 3.0
+    noise_width = 2.0 if stated else 3.0
     width = np.array([np.inf, np.inf, np.inf, 2.0, 1.5, noise_width, noise_width, 1.5, 1.5])
     precision = np.diag(width**-2)
     noise = np.arange(5, 8)

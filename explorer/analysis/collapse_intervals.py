@@ -35,10 +35,13 @@ def bootstrapped(fit: Collapse, resamples: int = 200, *, seed: int, method: str 
             function. None takes the former where every side has `FEWEST_CLUSTERS`, else the latter.
 
     Raises:
-        ValueError: BY_CLUSTERS with a side that has one trajectory, or no such method.
+        ValueError: BY_CLUSTERS with a side that has one trajectory, no such method, or nothing fitted.
     """
+    if not fit.form.free:
+        raise ValueError("all of x_c, a and b are held, so there is nothing to refit")
     fewest = min(fit.clusters.values())
-    method = method or (BY_CLUSTERS if fewest >= FEWEST_CLUSTERS else BY_NOISE)
+    clustered = fit.data.observations.shared is not None and fewest >= FEWEST_CLUSTERS
+    method = method or (BY_CLUSTERS if clustered else BY_NOISE)
     if method not in (BY_CLUSTERS, BY_NOISE):
         raise ValueError(f"method is {method!r}; allowed: {BY_CLUSTERS!r}, {BY_NOISE!r}")
     if method == BY_CLUSTERS and fewest < 2:

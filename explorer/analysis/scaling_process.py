@@ -1,14 +1,18 @@
 """A Gaussian process for the scaling function of a collapse: its likelihood, the maximum, and the curve.
 
-A(x, L) = l^b f((z − z_c) l^a) with l = L / L₀, where f is a constant plus a draw from a Gaussian process with
-covariance α² exp(−(X − X')² / 2λ²) (Harada, Phys. Rev. E 84, 056704, 2011). The scaled data Y = A l^−b then are
-Gaussian with covariance
+A(x, L) = l^b f((z − z_c) l^a) with l = L / L₀, where f is a constant plus a draw from a Gaussian process of
+X = (z − z_c) l^a (Harada, Phys. Rev. E 84, 056704, 2011). The scaled data Y = A l^−b then are Gaussian with
 
-    K = α² exp(−(X − X')² / 2λ²) + diag(σ² l^−2b + κ²) + τ² exp(−(z − z')² / 2μ²) ∘ S.
+    K = α² exp(−(u − u')² / 2λ²) + diag(σ² l^−2b + κ²) + τ² M(|z − z'| / μ) ∘ S,    u = w asinh(X / w).
 
-σ are the errors of the points and κ is scatter beyond them. The last term, which Harada does not have, is how
-trajectories deviate from the mean of all, smoothly along z: S_ij is the share of trajectories that points i and j
-have in common, |C_i ∩ C_j| / (|C_i| |C_j|), so that points of one trajectory do not count as independent.
+σ are the errors of the points and κ is scatter beyond them. Two things are not in Harada's covariance:
+
+- u for X. Scaling functions go over into power laws, which a process with one length everywhere holds for
+  improbable detail; it then prefers an a that brings the sizes' tails together, by 0.6 of its error in
+  benchmarks/collapse.py. Beyond the knee w the process sees ln |X|. A large w is Harada's kernel.
+- The last term: trajectories deviate from the mean of all, smoothly along z (M is Matérn's 3/2). S_ij is the share
+  of trajectories that points i and j have in common, |C_i ∩ C_j| / (|C_i| |C_j|), so that points of one trajectory
+  do not count as independent.
 
 The likelihood of Y is that of A times Π l^b. L₀ is the geometric mean of L over the points, where that product is
 one; with another L₀ the maximum would prefer whatever b makes Y small. The constant of f has a flat prior and is
@@ -36,8 +40,8 @@ ROUGH_POINTS = 120
 TOLERANCE = 0.03
 _DIFFERENCE = 0.02  # of a standard error, for second derivatives from gradients
 _SHIFT = 0.2  # of ln τ, to see what depends on it
-_FARTHEST = 50.0  # for any parameter: exponentials of more overflow, and only a lost line search asks
-_NOT_POSITIVE = 1e10  # instead of infinity, which a line search can't step back from
+FARTHEST = 50.0  # for any parameter: exponentials of more overflow, and only a lost line search asks
+NOT_POSITIVE = 1e10  # instead of infinity, which a line search can't step back from
 
 
 @dataclass(frozen=True)
@@ -102,12 +106,12 @@ def negative_log_posterior(
 
 def negative_log_likelihood(parameters: np.ndarray, points: Observations) -> tuple[float, np.ndarray]:
     """The part of `negative_log_posterior` without priors."""
-    if np.abs(parameters).max() > _FARTHEST:
-        return _NOT_POSITIVE, np.zeros(len(parameters))
+    if np.abs(parameters).max() > FARTHEST:
+        return NOT_POSITIVE, np.zeros(len(parameters))
     terms = _covariance(parameters, points)
     inverse, log_determinant = _inverse(terms.total)
     if inverse is None:
-        return _NOT_POSITIVE, np.zeros(len(parameters))
+        return NOT_POSITIVE, np.zeros(len(parameters))
     _, scaled_value = points.scaled(parameters)
     solved_ones = inverse.sum(axis=1)
     precision = solved_ones.sum()
@@ -240,23 +244,26 @@ def maximise(points: Observations, prior: Prior, starts: Sequence[np.ndarray], f
         starts: parameters to start from; where not free, they are kept.
         free: (9,) bool, which parameters to fit.
 
-    Raises:
-        np.linalg.LinAlgError: the curvature at the maximum is not positive.
+    Returns:
+        The best maximum with z_c within the window if a start leads to one, else the best anywhere; its covariance
+        is NaN where the curvature is not positive.
     """
     rough = points.subset(_evenly(points, ROUGH_POINTS))
     promising = sorted(starts, key=lambda start: negative_log_posterior(start, rough, prior)[0])[:3]
     followed = [_descend(start, rough, prior, free, _guess_scale(free)) for start in promising]
-    best = min(followed, key=lambda end: negative_log_posterior(end, rough, prior)[0])
+    inside = [end for end in followed if abs(end[0]) < 1 or not free[0]]
+    best = min(inside or followed, key=lambda end: negative_log_posterior(end, rough, prior)[0])
     # Once more, from a fresh guess of the curvature: a line search that lost its way stops too early.
     best = _descend(best, rough, prior, free, _guess_scale(free))
-    scale = _whitener(best, rough, prior, free, _guess_scale(free))
-    best = _descend(best, points, prior, free, scale)
-    scale = _whitener(best, points, prior, free, scale)
-    covariance = scale @ scale.T
+    try:
+        scale = _whitener(best, rough, prior, free, _guess_scale(free))
+        best = _descend(best, points, prior, free, scale)
+        scale = _whitener(best, points, prior, free, scale)
+        covariance = scale @ scale.T
+        widening, degrees = _unknown_scatter(best, rough, prior, free, covariance[_SCATTER, _SCATTER])
+    except np.linalg.LinAlgError:
+        return Maximum(best, free, np.full((len(PARAMETERS),) * 2, np.nan), np.nan, np.full(3, np.nan))
     log_likelihood = -negative_log_likelihood(best, points)[0]
-    if not free[_SCATTER]:
-        return Maximum(best, free, covariance, log_likelihood, np.full(3, np.inf))
-    widening, degrees = _unknown_scatter(best, rough, prior, free, covariance[_SCATTER, _SCATTER])
     return Maximum(best, free, covariance * np.outer(widening, widening), log_likelihood, degrees)
 
 
@@ -273,7 +280,7 @@ def _unknown_scatter(
     """
     physics = free & (np.arange(len(PARAMETERS)) < 3)
     widening, degrees = np.ones(len(PARAMETERS)), np.full(3, np.inf)
-    if not physics.any():
+    if not (physics.any() and free[_SCATTER]):
         return widening, degrees
     shift = _SHIFT * (np.arange(len(PARAMETERS)) == _SCATTER)
     scale = _guess_scale(physics)

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import linalg, optimize
 
 from explorer.analysis.collapse_data import POINTS_OF_A_CLUSTER, CollapseData
-from explorer.analysis.scaling_process import persistent
+from explorer.analysis.scaling_process import FARTHEST, NOT_POSITIVE, persistent
 
 # Deviations are smooth along the control parameter, so more points of a side add time and little else.
 MOST_POINTS_OF_A_SIDE = 20
@@ -54,7 +54,10 @@ def scatter_between(data: CollapseData, b: float, mean: np.ndarray, precision: n
             _negative_log_likelihood(logarithms, side) for side in sides
         )
 
-    found = optimize.minimize(objective, mean, method="BFGS", options={"gtol": 0.02})
+    degrees = sum(side.degrees for side in sides)
+    seen = sum(side.products.diagonal().mean() for side in sides) / degrees
+    start = np.array([mean[0], 0.5 * np.log(max(seen, np.exp(2 * mean[1] - 4))), mean[2]])
+    found = optimize.minimize(objective, start, method="BFGS", options={"gtol": 0.02})
     curvature = _curvature(objective, found.x)
     eigenvalues, vectors = np.linalg.eigh(curvature)
     # Away from a clear maximum the prior's width is what is known.
@@ -82,13 +85,18 @@ def _side(data: CollapseData, side: int, b: float) -> _Side | None:
 
 
 def _negative_log_likelihood(logarithms: np.ndarray, side: _Side) -> float:
+    if np.abs(logarithms).max() > FARTHEST:
+        return NOT_POSITIVE
     ln_jitter, ln_scatter, ln_persistence = logarithms
     covariance = persistent(side.distance, ln_scatter, ln_persistence)
     # A ten-billionth more, against rounding where the errors are zero.
     covariance.flat[:: len(covariance) + 1] += (
         side.variance + np.exp(2 * ln_jitter) + 1e-10 * covariance[0, 0]
     )
-    factor = linalg.cho_factor(covariance, lower=True, check_finite=False)
+    try:
+        factor = linalg.cho_factor(covariance, lower=True, check_finite=False)
+    except linalg.LinAlgError:
+        return NOT_POSITIVE
     log_determinant = 2 * np.log(factor[0].diagonal()).sum()
     return 0.5 * (side.degrees * log_determinant + np.trace(linalg.cho_solve(factor, side.products)))
 
