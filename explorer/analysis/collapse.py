@@ -192,6 +192,11 @@ def _runaway(data: CollapseData, form: ScalingForm, maximum: Maximum) -> str | N
     errors = np.sqrt(np.diag(maximum.covariance))
     if form.critical is None and errors[0] > 1:
         return "The critical point is not determined: its error is larger than half of the window."
+    curve, _ = scaling_process.predict(
+        maximum.parameters, data.observations, data.observations.scaled(maximum.parameters)[0]
+    )
+    if np.std(curve) < np.exp(maximum.parameters[scaling_process.PARAMETERS.index("ln_jitter")]):
+        return "The sizes do not fall on one curve: their scatter about it is larger than its own changes."
     _, compared = houdayer_hartmann(*data.scaled_points(maximum.parameters), data.side)
     if compared < len(data.side) / 2:
         return (

@@ -67,8 +67,8 @@ def systematic_errors(choices: pl.DataFrame) -> pl.DataFrame:
     rows = []
     for name in PHYSICS:
         values, errors = fitted[name].to_numpy(), fitted[f"{name}_error"].to_numpy()
-        # A part can't know more than the whole; where chance says so, the larger error is what there is.
-        difference = np.maximum(np.sqrt(np.abs(errors**2 - errors[:1] ** 2)), 0.1 * errors[:1])
+        # Of a part that is nearly the whole the difference of variances says little, and chance can turn its sign.
+        difference = np.maximum(np.sqrt(np.maximum(errors**2 - errors[:1] ** 2, 0)), 0.5 * errors[:1])
         deviations = np.abs(values - values[:1]) / np.where(difference > 0, difference, np.inf)
         low, high = (
             end(values, initial=np.nan if len(values) == 0 else values[0]) for end in (np.min, np.max)

@@ -40,6 +40,8 @@ ROUGH_POINTS = 120
 TOLERANCE = 0.03
 _DIFFERENCE = 0.02  # of a standard error, for second derivatives from gradients
 _SHIFT = 0.2  # of ln τ, to see what depends on it
+# Of the prior variance, a ten-thousandth of its amplitude: with less noise, rounding hides the curvature of exact data.
+_FLOOR = 1e-8
 FARTHEST = 50.0  # for any parameter: exponentials of more overflow, and only a lost line search asks
 NOT_POSITIVE = 1e10  # instead of infinity, which a line search can't step back from
 
@@ -145,8 +147,7 @@ def _covariance(parameters: np.ndarray, points: Observations) -> _Covariance:
         first, second, distance, shared = points.pairs
         scatter = shared * persistent(distance, ln_scatter, ln_persistence)
         total[first, second] += scatter
-    # A ten-billionth of the prior variance: below it a Cholesky decomposition only sees rounding.
-    total.flat[:: len(total) + 1] += measured + np.exp(2 * ln_jitter) + 1e-10 * np.exp(2 * ln_amplitude)
+    total.flat[:: len(total) + 1] += measured + np.exp(2 * ln_jitter) + _FLOOR * np.exp(2 * ln_amplitude)
     return _Covariance(total, smooth, scatter, measured)
 
 
@@ -202,7 +203,7 @@ def _gradient(
     gradient[0] = moved.by(np.exp(a * points.log_size) * slope)
     gradient[1] = -moved.by(scaled_control * points.log_size * slope)
     gradient[2] = -2 * diagonal @ (terms.measured * points.log_size)
-    gradient[3] = 2 * moved.row_sums.sum() + 2e-10 * np.exp(2 * ln_amplitude) * diagonal.sum()
+    gradient[3] = 2 * moved.row_sums.sum() + 2 * _FLOOR * np.exp(2 * ln_amplitude) * diagonal.sum()
     gradient[4] = moved.by(warped)
     gradient[_KNEE] = -moved.by(warped - scaled_control * slope)
     gradient[5] = 2 * np.exp(2 * ln_jitter) * diagonal.sum()
@@ -250,17 +251,17 @@ def maximise(points: Observations, prior: Prior, starts: Sequence[np.ndarray], f
     """
     rough = points.subset(_evenly(points, ROUGH_POINTS))
     promising = sorted(starts, key=lambda start: negative_log_posterior(start, rough, prior)[0])[:3]
-    followed = [_descend(start, rough, prior, free, _guess_scale(free)) for start in promising]
+    followed = [_descend(start, rough, prior, free, _guess_scale(free))[0] for start in promising]
     inside = [end for end in followed if abs(end[0]) < 1 or not free[0]]
     best = min(inside or followed, key=lambda end: negative_log_posterior(end, rough, prior)[0])
     # Once more, from a fresh guess of the curvature: a line search that lost its way stops too early.
-    best = _descend(best, rough, prior, free, _guess_scale(free))
+    best, scale = _descend(best, rough, prior, free, _guess_scale(free))
     try:
-        scale = _whitener(best, rough, prior, free, _guess_scale(free))
-        best = _descend(best, points, prior, free, scale)
-        scale = _whitener(best, points, prior, free, scale)
+        scale = _whitener(best, rough, prior, free, scale)
+        best, scale = _descend(best, points, prior, free, scale)
+        scale = _whitener(best, points, prior, free, scale, two_sided=False)
         covariance = scale @ scale.T
-        widening, degrees = _unknown_scatter(best, rough, prior, free, covariance[_SCATTER, _SCATTER])
+        widening, degrees = _unknown_scatter(best, rough, prior, free, covariance)
     except np.linalg.LinAlgError:
         return Maximum(best, free, np.full((len(PARAMETERS),) * 2, np.nan), np.nan, np.full(3, np.nan))
     log_likelihood = -negative_log_likelihood(best, points)[0]
@@ -268,7 +269,7 @@ def maximise(points: Observations, prior: Prior, starts: Sequence[np.ndarray], f
 
 
 def _unknown_scatter(
-    at, points: Observations, prior: Prior, free: np.ndarray, variance: float
+    at, points: Observations, prior: Prior, free: np.ndarray, covariance: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """What a scatter τ known from few trajectories does to the errors: their factor (9,) and degrees (3,).
 
@@ -282,8 +283,9 @@ def _unknown_scatter(
     widening, degrees = np.ones(len(PARAMETERS)), np.full(3, np.inf)
     if not (physics.any() and free[_SCATTER]):
         return widening, degrees
+    variance = covariance[_SCATTER, _SCATTER]
     shift = _SHIFT * (np.arange(len(PARAMETERS)) == _SCATTER)
-    scale = _guess_scale(physics)
+    scale = np.diag(np.sqrt(covariance.diagonal()))[:, physics]
     smaller, larger = (
         _whitener(at + sign * shift, points, prior, physics, scale)[physics] for sign in (-1, 1)
     )
@@ -302,7 +304,7 @@ def refit(maximum: Maximum, points: Observations, prior: Prior) -> np.ndarray:
     held = free[maximum.free]
     scale = np.zeros((len(PARAMETERS), free.sum()))
     scale[free] = np.linalg.cholesky(np.linalg.inv(curvature[np.ix_(held, held)]))
-    return _descend(maximum.parameters, points, prior, free, scale)[_PHYSICS]
+    return _descend(maximum.parameters, points, prior, free, scale)[0][_PHYSICS]
 
 
 def _evenly(points: Observations, most: int) -> np.ndarray:
@@ -318,7 +320,16 @@ def _guess_scale(free: np.ndarray) -> np.ndarray:
     return np.diag(steps)[:, free]
 
 
-def _descend(start, points: Observations, prior: Prior, free: np.ndarray, scale: np.ndarray) -> np.ndarray:
+def _descend(
+    start, points: Observations, prior: Prior, free: np.ndarray, scale: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """A minimum of −ln p, and a (9, free) guess of W with W Wᵀ its inverse curvature.
+
+    Args:
+        start: (9,) parameters.
+        scale: (9, free) such a guess to begin with.
+    """
+
     def objective(steps):
         value, gradient = negative_log_posterior(start + scale @ steps, points, prior)
         return value, scale.T @ gradient
@@ -326,20 +337,35 @@ def _descend(start, points: Observations, prior: Prior, free: np.ndarray, scale:
     found = optimize.minimize(
         objective, np.zeros(free.sum()), jac=True, method="BFGS", options={"gtol": TOLERANCE, "maxiter": 100}
     )
-    return start + scale @ found.x
+    eigenvalues, eigenvectors = np.linalg.eigh(found.hess_inv)
+    # An update that went wrong must not stretch or flatten a direction out of sight.
+    root = np.sqrt(np.clip(eigenvalues, 1e-12, 1e4))
+    return start + scale @ found.x, scale @ (eigenvectors * root)
 
 
-def _whitener(at, points: Observations, prior: Prior, free: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """(9, free) W with W Wᵀ the inverse curvature of −ln p, from differences of its gradient."""
+def _whitener(
+    at, points: Observations, prior: Prior, free: np.ndarray, scale: np.ndarray, two_sided: bool = True
+) -> np.ndarray:
+    """(9, free) W with W Wᵀ the inverse curvature of −ln p, from differences of its gradient.
+
+    Args:
+        scale: (9, free) a guess of W, which sets the steps.
+        two_sided: needed where the guess may be far off; one side costs half, and a third derivative's part.
+
+    Raises:
+        np.linalg.LinAlgError: the curvature is not positive.
+    """
 
     def gradient(steps):
         return scale.T @ negative_log_posterior(at + scale @ steps, points, prior)[1]
 
     steps = _DIFFERENCE * np.eye(free.sum())
-    # One-sided: the third derivative costs about _DIFFERENCE of the curvature, and half the time is saved.
-    curvature = (np.array([gradient(step) for step in steps]) - gradient(0 * steps[0])) / _DIFFERENCE
-    curvature = (curvature + curvature.T) / 2
-    eigenvalues, eigenvectors = np.linalg.eigh(curvature)
+    ahead = np.array([gradient(step) for step in steps])
+    if two_sided:
+        curvature = (ahead - [gradient(-step) for step in steps]) / (2 * _DIFFERENCE)
+    else:
+        curvature = (ahead - gradient(0 * steps[0])) / _DIFFERENCE
+    eigenvalues, eigenvectors = np.linalg.eigh((curvature + curvature.T) / 2)
     if eigenvalues[0] <= 0:
         raise np.linalg.LinAlgError("the curvature of the posterior is not positive")
     return scale @ (eigenvectors / np.sqrt(eigenvalues))
