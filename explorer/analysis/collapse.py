@@ -22,6 +22,7 @@ from explorer.analysis import scaling_process
 from explorer.analysis.collapse_data import CollapseData
 from explorer.analysis.collapse_quality import houdayer_hartmann
 from explorer.analysis.scaling_process import Maximum, Prior
+from explorer.analysis.trajectory_scatter import scatter_between
 from explorer.numbers import interval, with_error
 
 BY_LIKELIHOOD = "curvature of the likelihood"
@@ -82,7 +83,7 @@ class Collapse:
     quality: float  # Houdayer and Hartmann's S, per point; about 1 where errors explain the scatter
     quality_points: int  # points of S: those that lie between points of another side
     points: int  # after averaging trajectories at equal side and control parameter
-    clusters: dict[int, int]  # trajectories by side
+    clusters: dict[int, int]  # trajectories by side; of independent rows, how many there are
     without_error: int  # rows of the table without an error, which were given the median one
     data: CollapseData = field(repr=False)
     prior: Prior = field(repr=False)
@@ -145,13 +146,7 @@ def fit_data(data: CollapseData, form: ScalingForm, confidence: float) -> Collap
     starts = [np.concatenate([start, prior.mean[5:]]) for start in starts]
     free = np.array([*(name in form.free for name in scaling_process.PHYSICS), True, True, True])
     free = np.append(free, [*[data.observations.shared is not None] * 2, True])
-    try:
-        maximum = scaling_process.maximise(data.observations, prior, starts, free)
-    except np.linalg.LinAlgError:
-        return NoCollapse(
-            "The likelihood has no clear maximum (its curvature is not positive there): hold an exponent, "
-            "or add sizes or points."
-        )
+    maximum = scaling_process.maximise(data.observations, prior, starts, free)
     if (reason := _runaway(data, form, maximum)) is not None:
         return NoCollapse(reason)
     return _collapse(data, form, prior, maximum, confidence)
@@ -180,19 +175,29 @@ def _runaway(data: CollapseData, form: ScalingForm, maximum: Maximum) -> str | N
     """Why a maximum of the likelihood is no collapse."""
     critical, a, b = maximum.parameters[:3]
     low, high = (data.in_units(end) for end in (-1.0, 1.0))
-    found = f"{data.in_units(critical):.4g}"
     if form.critical is None and abs(critical) >= 1:
+        side = "above" if critical > 0 else "below"
         return (
-            f"The critical point is not inside the window: the fit puts it at {found}, and the data reach "
+            f"The critical point is not inside the window: the fit puts it {side} the data, which reach "
             f"from {low:.4g} to {high:.4g}."
         )
     if form.a is None and not 0 < a < LARGEST_EXPONENT:
         return f"The curves do not sharpen with size as a transition's do: the fit has a = {a:.3g}."
     if form.b is None and abs(b) > LARGEST_EXPONENT:
         return f"The exponent b is not determined: the fit has b = {b:.3g}."
+    if np.isnan(maximum.covariance).any():
+        return (
+            "The likelihood has no clear maximum (its curvature is not positive there): hold an exponent, "
+            "or add sizes or points."
+        )
     errors = np.sqrt(np.diag(maximum.covariance))
     if form.critical is None and errors[0] > 1:
-        return f"The critical point is not determined: {found}, with an error larger than the window."
+        return "The critical point is not determined: its error is larger than half of the window."
+    curve, _ = scaling_process.predict(
+        maximum.parameters, data.observations, data.observations.scaled(maximum.parameters)[0]
+    )
+    if np.std(curve) < np.exp(maximum.parameters[scaling_process.PARAMETERS.index("ln_jitter")]):
+        return "The sizes do not fall on one curve: their scatter about it is larger than its own changes."
     _, compared = houdayer_hartmann(*data.scaled_points(maximum.parameters), data.side)
     if compared < len(data.side) / 2:
         return (
@@ -221,17 +226,25 @@ def _starts(data: CollapseData, held: Sequence[float | None]) -> list[np.ndarray
 
 
 def _prior(data: CollapseData, b: float) -> Prior:
-    """Flat in x_c, a and b; wide in the rest: e^±2 in size, a factor e^±1.5 in lengths.
+    """Flat in z_c, a and b; a factor e^±2 in sizes (e^±3 for unstated noise), e^±1.5 in lengths.
 
-    Where sides have several trajectories, what is seen between them narrows the prior of their scatter to
-    the 1 / √(2 ν) that ν degrees of freedom leave open, but not below 0.1, since it was measured at one b.
+    The scatter of trajectories has instead what is seen between those of one side, where there are several.
     """
-    typical = max(np.sqrt(np.median(data.observations.variance)), 1e-4)
-    seen, degrees = data.scatter_between_clusters(b)
-    scatter = (np.log(typical), 2.0) if degrees == 0 else (np.log(max(seen, 0.1 * typical)), 0.0)
-    width = scatter[1] or max(0.1, 1 / np.sqrt(2 * degrees))
-    mean = np.array([0, 0, 0, 0, np.log(0.7), np.log(0.3 * typical), scatter[0], np.log(2.0), 0.0])
-    return Prior(mean, np.array([np.inf, np.inf, np.inf, 2.0, 1.5, 2.0, width, 1.5, 1.5]))
+    median = np.sqrt(np.median(data.observations.variance))
+    # Without errors, or with nearly exact values, other noise is all there is: a few percent of the spread, say.
+    stated = median > 1e-4
+    typical = median if stated else 0.03
+    mean = np.array([0, 0, 0, 0, np.log(0.7), np.log(0.3 * typical), np.log(typical), np.log(2.0), 0.0])
+    noise_width = 2.0 if stated else 3.0
+    width = np.array([np.inf, np.inf, np.inf, 2.0, 1.5, noise_width, noise_width, 1.5, 1.5])
+    precision = np.diag(width**-2)
+    noise = np.arange(5, 8)
+    if data.observations.shared is not None:
+        seen = scatter_between(data, b, mean[noise], precision[np.ix_(noise, noise)])
+        # Jitter here is scatter about one curve, there of one trajectory, so that stays as wide as it was.
+        mean[noise[1:]] = seen.mean[1:]
+        precision[np.ix_(noise[1:], noise[1:])] = np.linalg.inv(seen.covariance[1:, 1:])
+    return Prior(mean, precision)
 
 
 def _collapse(

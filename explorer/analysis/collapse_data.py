@@ -152,25 +152,6 @@ class CollapseData:
             return 0.0
         return float(np.polyfit(logs, np.log(np.abs(values)), 1)[0])
 
-    def scatter_between_clusters(self, b: float) -> tuple[float, int]:
-        """Standard deviation of Y between clusters beyond the errors, and its degrees of freedom.
-
-        The degrees are Σ (clusters − 1) over the sides, as if a cluster had one number to give.
-        """
-        if self.observations.shared is None:
-            return 0.0, 0
-        clusters = self.clusters_by_side()
-        squares, weights = 0.0, 0
-        for side, several in clusters.items():
-            own = self.side == side
-            # `error` has the variance of a mean; times the clusters it is that of one.
-            beyond = np.maximum(self.error[own] ** 2 - self.observations.variance[own], 0.0)
-            beyond *= self.clusters_at[own]
-            scale = np.exp(-2 * b * self.observations.log_size[own])
-            squares += (several - 1) * float(np.mean(beyond * scale))
-            weights += several - 1
-        return (float(np.sqrt(squares / weights)), weights) if weights else (0.0, 0)
-
     def overlap_of_neighbours(self) -> int:
         """Points whose control parameter lies within the range of another side."""
         inside = np.zeros(len(self.side), bool)

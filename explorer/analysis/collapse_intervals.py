@@ -23,7 +23,7 @@ FEWEST_CLUSTERS = 5
 
 
 def bootstrapped(fit: Collapse, resamples: int = 200, *, seed: int, method: str | None = None) -> Collapse:
-    """The fit with intervals value ± quantile × standard deviation of refits.
+    """The fit with intervals value ± quantile × standard deviation of refits, the quantile Student's.
 
     Args:
         fit: from `collapse`.
@@ -35,10 +35,13 @@ def bootstrapped(fit: Collapse, resamples: int = 200, *, seed: int, method: str 
             function. None takes the former where every side has `FEWEST_CLUSTERS`, else the latter.
 
     Raises:
-        ValueError: BY_CLUSTERS with a side that has one trajectory, or no such method.
+        ValueError: BY_CLUSTERS with a side that has one trajectory, no such method, or nothing fitted.
     """
+    if not fit.form.free:
+        raise ValueError("all of x_c, a and b are held, so there is nothing to refit")
     fewest = min(fit.clusters.values())
-    method = method or (BY_CLUSTERS if fewest >= FEWEST_CLUSTERS else BY_NOISE)
+    clustered = fit.data.observations.shared is not None and fewest >= FEWEST_CLUSTERS
+    method = method or (BY_CLUSTERS if clustered else BY_NOISE)
     if method not in (BY_CLUSTERS, BY_NOISE):
         raise ValueError(f"method is {method!r}; allowed: {BY_CLUSTERS!r}, {BY_NOISE!r}")
     if method == BY_CLUSTERS and fewest < 2:
@@ -49,7 +52,8 @@ def bootstrapped(fit: Collapse, resamples: int = 200, *, seed: int, method: str 
         [scaling_process.refit(fit.maximum, draw(random, fit.data), fit.prior) for _ in range(resamples)]
     )
     errors = refits.std(axis=0, ddof=1)
-    half_width = float(stats.norm.ppf((1 + fit.confidence) / 2)) * errors
+    degrees = fit.maximum.degrees if method == BY_NOISE else sum(fit.clusters.values()) - len(fit.clusters)
+    half_width = stats.t.ppf((1 + fit.confidence) / 2, degrees) * errors
     values = fit.maximum.parameters[:3]
     critical, a, b = estimates(fit.data, values, errors, values - half_width, values + half_width)
     return replace(fit, critical=critical, a=a, b=b, interval=method, resamples=resamples)

@@ -1,14 +1,18 @@
 """A Gaussian process for the scaling function of a collapse: its likelihood, the maximum, and the curve.
 
-A(x, L) = l^b f((z − z_c) l^a) with l = L / L₀, where f is a constant plus a draw from a Gaussian process with
-covariance α² exp(−(X − X')² / 2λ²) (Harada, Phys. Rev. E 84, 056704, 2011). The scaled data Y = A l^−b then are
-Gaussian with covariance
+A(x, L) = l^b f((z − z_c) l^a) with l = L / L₀, where f is a constant plus a draw from a Gaussian process of
+X = (z − z_c) l^a (Harada, Phys. Rev. E 84, 056704, 2011). The scaled data Y = A l^−b then are Gaussian with
 
-    K = α² exp(−(X − X')² / 2λ²) + diag(σ² l^−2b + κ²) + τ² exp(−(z − z')² / 2μ²) ∘ S.
+    K = α² exp(−(u − u')² / 2λ²) + diag(σ² l^−2b + κ²) + τ² M(|z − z'| / μ) ∘ S,    u = w asinh(X / w).
 
-σ are the errors of the points and κ is scatter beyond them. The last term, which Harada does not have, is how
-trajectories deviate from the mean of all, smoothly along z: S_ij is the share of trajectories that points i and j
-have in common, |C_i ∩ C_j| / (|C_i| |C_j|), so that points of one trajectory do not count as independent.
+σ are the errors of the points and κ is scatter beyond them. Two things are not in Harada's covariance:
+
+- u for X. Scaling functions go over into power laws, which a process with one length everywhere holds for
+  improbable detail; it then prefers an a that brings the sizes' tails together, by 0.6 of its error in
+  benchmarks/collapse.py. Beyond the knee w the process sees ln |X|. A large w is Harada's kernel.
+- The last term: trajectories deviate from the mean of all, smoothly along z (M is Matérn's 3/2). S_ij is the share
+  of trajectories that points i and j have in common, |C_i ∩ C_j| / (|C_i| |C_j|), so that points of one trajectory
+  do not count as independent.
 
 The likelihood of Y is that of A times Π l^b. L₀ is the geometric mean of L over the points, where that product is
 one; with another L₀ the maximum would prefer whatever b makes Y small. The constant of f has a flat prior and is
@@ -19,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -32,9 +37,13 @@ _PHYSICS, _SCATTER, _PERSISTENCE, _KNEE = slice(0, 3), 6, 7, 8
 # Maxima are found on at most this many points, and only the last steps take all.
 ROUGH_POINTS = 120
 # Of a standard error: how close to the maximum is close enough.
-TOLERANCE = 0.02
+TOLERANCE = 0.03
 _DIFFERENCE = 0.02  # of a standard error, for second derivatives from gradients
-_NOT_POSITIVE = 1e10  # instead of infinity, which a line search can't step back from
+_SHIFT = 0.2  # of ln τ, to see what depends on it
+# Of the prior variance, a ten-thousandth of its amplitude: with less noise, rounding hides the curvature of exact data.
+_FLOOR = 1e-8
+FARTHEST = 50.0  # for any parameter: exponentials of more overflow, and only a lost line search asks
+NOT_POSITIVE = 1e10  # instead of infinity, which a line search can't step back from
 
 
 @dataclass(frozen=True)
@@ -46,6 +55,13 @@ class Observations:
     variance: np.ndarray  # (n,) σ²
     log_size: np.ndarray  # (n,) ln(L / L₀), of mean 0
     shared: np.ndarray | None  # (n, n) S, or None where every point is independent
+
+    @cached_property
+    def pairs(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Points with a trajectory in common: first, second, |z − z'|, S. Most pairs have none."""
+        first, second = np.nonzero(self.shared)
+        distance = np.abs(self.control[first] - self.control[second])
+        return first, second, distance, self.shared[first, second]
 
     def subset(self, chosen: np.ndarray) -> Observations:
         """The chosen points, with L₀ as it was."""
@@ -60,10 +76,10 @@ class Observations:
 
 
 class Prior(NamedTuple):
-    """Independent normal priors; an infinite width is a flat one. In the order of `PARAMETERS`."""
+    """Normal, in the order of `PARAMETERS`; flat where the precision is 0."""
 
-    mean: np.ndarray
-    width: np.ndarray
+    mean: np.ndarray  # (9,)
+    precision: np.ndarray  # (9, 9) inverse covariance
 
 
 class Maximum(NamedTuple):
@@ -71,7 +87,7 @@ class Maximum(NamedTuple):
 
     parameters: np.ndarray
     free: np.ndarray  # bool; the others are held
-    covariance: np.ndarray  # (8, 8) inverse of the curvature; 0 where held
+    covariance: np.ndarray  # (9, 9) inverse of the curvature; 0 where held
     log_likelihood: float  # without priors
     degrees: np.ndarray  # (3,) degrees of freedom behind the variances of z_c, a and b
 
@@ -82,19 +98,22 @@ def negative_log_posterior(
     """−ln p and its gradient.
 
     With r = Y − β, β the mean by generalised least squares, g = K⁻¹ 1 and s = 1ᵀ g:
-    −ln p = ½ rᵀ K⁻¹ r + ½ ln |K| + ½ ln s + ½ (n − 1) ln 2π + ½ Σ ((p − mean) / width)².
+    −ln p = ½ rᵀ K⁻¹ r + ½ ln |K| + ½ ln s + ½ (n − 1) ln 2π + ½ (p − p₀)ᵀ P (p − p₀).
     """
     likelihood, gradient = negative_log_likelihood(parameters, points)
-    pull = (parameters - prior.mean) / prior.width
-    return likelihood + 0.5 * float(pull @ pull), gradient + pull / prior.width
+    away = parameters - prior.mean
+    pull = prior.precision @ away
+    return likelihood + 0.5 * float(away @ pull), gradient + pull
 
 
 def negative_log_likelihood(parameters: np.ndarray, points: Observations) -> tuple[float, np.ndarray]:
     """The part of `negative_log_posterior` without priors."""
+    if np.abs(parameters).max() > FARTHEST:
+        return NOT_POSITIVE, np.zeros(len(parameters))
     terms = _covariance(parameters, points)
     inverse, log_determinant = _inverse(terms.total)
     if inverse is None:
-        return _NOT_POSITIVE, np.zeros(len(parameters))
+        return NOT_POSITIVE, np.zeros(len(parameters))
     _, scaled_value = points.scaled(parameters)
     solved_ones = inverse.sum(axis=1)
     precision = solved_ones.sum()
@@ -114,7 +133,7 @@ def negative_log_likelihood(parameters: np.ndarray, points: Observations) -> tup
 class _Covariance(NamedTuple):
     total: np.ndarray
     smooth: np.ndarray  # of the scaling function
-    scatter: np.ndarray | None  # of the trajectories
+    scatter: np.ndarray | None  # of the trajectories, at the pairs of points that share one
     measured: np.ndarray  # (n,) σ² l^−2b
 
 
@@ -125,11 +144,10 @@ def _covariance(parameters: np.ndarray, points: Observations) -> _Covariance:
     measured = points.variance * np.exp(-2 * b * points.log_size)
     total, scatter = smooth.copy(), None
     if points.shared is not None:
-        distance = np.abs(np.subtract.outer(points.control, points.control))
-        scatter = points.shared * np.exp(2 * ln_scatter - distance * np.exp(-ln_persistence))
-        total += scatter
-    # A ten-billionth of the prior variance: below it a Cholesky decomposition only sees rounding.
-    total.flat[:: len(total) + 1] += measured + np.exp(2 * ln_jitter) + 1e-10 * np.exp(2 * ln_amplitude)
+        first, second, distance, shared = points.pairs
+        scatter = shared * persistent(distance, ln_scatter, ln_persistence)
+        total[first, second] += scatter
+    total.flat[:: len(total) + 1] += measured + np.exp(2 * ln_jitter) + _FLOOR * np.exp(2 * ln_amplitude)
     return _Covariance(total, smooth, scatter, measured)
 
 
@@ -137,6 +155,12 @@ def warp(scaled_control: np.ndarray, ln_knee: float) -> np.ndarray:
     """w asinh(X / w): X well within the knee w, and ± w ln |2 X / w| beyond."""
     knee = np.exp(ln_knee)
     return knee * np.arcsinh(scaled_control / knee)
+
+
+def persistent(distance: np.ndarray, ln_scatter: float, ln_persistence: float) -> np.ndarray:
+    """τ² (1 + d) e^−d with d = √3 |z − z'| / μ (Matérn's, 3/2): how a trajectory's deviation holds along z."""
+    distance = distance * (np.sqrt(3) * np.exp(-ln_persistence))
+    return (1 + distance) * np.exp(2 * ln_scatter - distance)
 
 
 def _squared_exponential(
@@ -179,15 +203,16 @@ def _gradient(
     gradient[0] = moved.by(np.exp(a * points.log_size) * slope)
     gradient[1] = -moved.by(scaled_control * points.log_size * slope)
     gradient[2] = -2 * diagonal @ (terms.measured * points.log_size)
-    gradient[3] = 2 * moved.row_sums.sum() + 2e-10 * np.exp(2 * ln_amplitude) * diagonal.sum()
+    gradient[3] = 2 * moved.row_sums.sum() + 2 * _FLOOR * np.exp(2 * ln_amplitude) * diagonal.sum()
     gradient[4] = moved.by(warped)
     gradient[_KNEE] = -moved.by(warped - scaled_control * slope)
     gradient[5] = 2 * np.exp(2 * ln_jitter) * diagonal.sum()
     if terms.scatter is not None:
-        weighted = weight * terms.scatter
-        distance = np.abs(np.subtract.outer(points.control, points.control))
+        first, second, distance, _ = points.pairs
+        weighted = weight[first, second] * terms.scatter
+        distance = distance * (np.sqrt(3) * np.exp(-ln_persistence))
         gradient[_SCATTER] = 2 * weighted.sum()
-        gradient[_PERSISTENCE] = np.exp(-ln_persistence) * np.vdot(weighted, distance)
+        gradient[_PERSISTENCE] = weighted @ (distance**2 / (1 + distance))
     return gradient
 
 
@@ -218,43 +243,58 @@ def maximise(points: Observations, prior: Prior, starts: Sequence[np.ndarray], f
         points: n of them; time grows as n³.
         prior: of every parameter.
         starts: parameters to start from; where not free, they are kept.
-        free: (8,) bool, which parameters to fit.
+        free: (9,) bool, which parameters to fit.
 
-    Raises:
-        np.linalg.LinAlgError: the curvature at the maximum is not positive.
+    Returns:
+        The best maximum with z_c within the window if a start leads to one, else the best anywhere; its covariance
+        is NaN where the curvature is not positive.
     """
     rough = points.subset(_evenly(points, ROUGH_POINTS))
     promising = sorted(starts, key=lambda start: negative_log_posterior(start, rough, prior)[0])[:3]
-    followed = [_descend(start, rough, prior, free, _guess_scale(free)) for start in promising]
-    best = min(followed, key=lambda end: negative_log_posterior(end, rough, prior)[0])
-    scale = _whitener(best, rough, prior, free, _guess_scale(free))
-    if len(rough.control) < len(points.control):
-        best = _descend(best, points, prior, free, scale)
-        scale = _whitener(best, points, prior, free, scale)
-    covariance = scale @ scale.T
-    degrees = _degrees(best, rough, prior, free, covariance[_SCATTER, _SCATTER])
-    return Maximum(best, free, covariance, -negative_log_likelihood(best, points)[0], degrees)
+    followed = [_descend(start, rough, prior, free, _guess_scale(free))[0] for start in promising]
+    inside = [end for end in followed if abs(end[0]) < 1 or not free[0]]
+    best = min(inside or followed, key=lambda end: negative_log_posterior(end, rough, prior)[0])
+    # Once more, from a fresh guess of the curvature: a line search that lost its way stops too early.
+    best, scale = _descend(best, rough, prior, free, _guess_scale(free))
+    try:
+        scale = _whitener(best, rough, prior, free, scale)
+        best, scale = _descend(best, points, prior, free, scale)
+        scale = _whitener(best, points, prior, free, scale, two_sided=False)
+        covariance = scale @ scale.T
+        widening, degrees = _unknown_scatter(best, rough, prior, free, covariance)
+    except np.linalg.LinAlgError:
+        return Maximum(best, free, np.full((len(PARAMETERS),) * 2, np.nan), np.nan, np.full(3, np.nan))
+    log_likelihood = -negative_log_likelihood(best, points)[0]
+    return Maximum(best, free, covariance * np.outer(widening, widening), log_likelihood, degrees)
 
 
-def _degrees(at, points: Observations, prior: Prior, free: np.ndarray, scatter_variance: float) -> np.ndarray:
-    """2 / Var(ln V) for the variances V of z_c, a and b (Satterthwaite, Biometrics 2, 110, 1946).
+def _unknown_scatter(
+    at, points: Observations, prior: Prior, free: np.ndarray, covariance: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """What a scatter τ known from few trajectories does to the errors: their factor (9,) and degrees (3,).
 
-    V changes with how far trajectories scatter, which a few of them leave open: Var(ln V) is
-    (d ln V / d ln τ)² Var(ln τ). It does not need all points, since factors in V drop out.
+    With t = ln τ of the given variance and V(t) the covariance of z_c, a and b: fitting those along with t
+    takes degrees of freedom from the scatter, and integrating over them puts the maximum of t higher by
+    Var(t) ½ d ln|V| / dt (restricted maximum likelihood, to first order). Where V_ii changes by
+    s = d ln V_ii / dt, it has 2 / (s² Var(t)) degrees of freedom (Satterthwaite, Biometrics 2, 110, 1946).
+    Factors of V drop out, so that not all points are needed.
     """
-    if not free[_SCATTER]:
-        return np.full(3, np.inf)
     physics = free & (np.arange(len(PARAMETERS)) < 3)
-    shift = 0.2 * (np.arange(len(PARAMETERS)) == _SCATTER)
-    scale = _guess_scale(physics)
-    spread = [_whitener(at + shift * sign, points, prior, physics, scale) for sign in (-1, 1)]
-    smaller, larger = ((whitener[_PHYSICS] ** 2).sum(axis=1) for whitener in spread)
-    fitted = physics[_PHYSICS]
-    slope = np.log(larger[fitted] / smaller[fitted]) / 0.4
-    degrees = np.full(3, np.inf)
+    widening, degrees = np.ones(len(PARAMETERS)), np.full(3, np.inf)
+    if not (physics.any() and free[_SCATTER]):
+        return widening, degrees
+    variance = covariance[_SCATTER, _SCATTER]
+    shift = _SHIFT * (np.arange(len(PARAMETERS)) == _SCATTER)
+    scale = np.diag(np.sqrt(covariance.diagonal()))[:, physics]
+    smaller, larger = (
+        _whitener(at + sign * shift, points, prior, physics, scale)[physics] for sign in (-1, 1)
+    )
+    slope = np.log((larger**2).sum(axis=1) / (smaller**2).sum(axis=1)) / (2 * _SHIFT)
+    slope_determinant = 2 * (np.linalg.slogdet(larger)[1] - np.linalg.slogdet(smaller)[1]) / (2 * _SHIFT)
+    widening[physics] = np.exp(0.5 * slope * variance * 0.5 * slope_determinant)
     with np.errstate(divide="ignore"):
-        degrees[fitted] = np.maximum(2 / (slope**2 * scatter_variance), 1.0)
-    return degrees
+        degrees[physics[_PHYSICS]] = np.maximum(2 / (slope**2 * variance), 1.0)
+    return widening, degrees
 
 
 def refit(maximum: Maximum, points: Observations, prior: Prior) -> np.ndarray:
@@ -264,7 +304,7 @@ def refit(maximum: Maximum, points: Observations, prior: Prior) -> np.ndarray:
     held = free[maximum.free]
     scale = np.zeros((len(PARAMETERS), free.sum()))
     scale[free] = np.linalg.cholesky(np.linalg.inv(curvature[np.ix_(held, held)]))
-    return _descend(maximum.parameters, points, prior, free, scale)[_PHYSICS]
+    return _descend(maximum.parameters, points, prior, free, scale)[0][_PHYSICS]
 
 
 def _evenly(points: Observations, most: int) -> np.ndarray:
@@ -280,7 +320,16 @@ def _guess_scale(free: np.ndarray) -> np.ndarray:
     return np.diag(steps)[:, free]
 
 
-def _descend(start, points: Observations, prior: Prior, free: np.ndarray, scale: np.ndarray) -> np.ndarray:
+def _descend(
+    start, points: Observations, prior: Prior, free: np.ndarray, scale: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """A minimum of −ln p, and a (9, free) guess of W with W Wᵀ its inverse curvature.
+
+    Args:
+        start: (9,) parameters.
+        scale: (9, free) such a guess to begin with.
+    """
+
     def objective(steps):
         value, gradient = negative_log_posterior(start + scale @ steps, points, prior)
         return value, scale.T @ gradient
@@ -288,20 +337,35 @@ def _descend(start, points: Observations, prior: Prior, free: np.ndarray, scale:
     found = optimize.minimize(
         objective, np.zeros(free.sum()), jac=True, method="BFGS", options={"gtol": TOLERANCE, "maxiter": 100}
     )
-    return start + scale @ found.x
+    eigenvalues, eigenvectors = np.linalg.eigh(found.hess_inv)
+    # An update that went wrong must not stretch or flatten a direction out of sight.
+    root = np.sqrt(np.clip(eigenvalues, 1e-12, 1e4))
+    return start + scale @ found.x, scale @ (eigenvectors * root)
 
 
-def _whitener(at, points: Observations, prior: Prior, free: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """(8, free) W with W Wᵀ the inverse curvature of −ln p, from differences of its gradient."""
+def _whitener(
+    at, points: Observations, prior: Prior, free: np.ndarray, scale: np.ndarray, two_sided: bool = True
+) -> np.ndarray:
+    """(9, free) W with W Wᵀ the inverse curvature of −ln p, from differences of its gradient.
+
+    Args:
+        scale: (9, free) a guess of W, which sets the steps.
+        two_sided: needed where the guess may be far off; one side costs half, and a third derivative's part.
+
+    Raises:
+        np.linalg.LinAlgError: the curvature is not positive.
+    """
 
     def gradient(steps):
         return scale.T @ negative_log_posterior(at + scale @ steps, points, prior)[1]
 
     steps = _DIFFERENCE * np.eye(free.sum())
-    # One-sided: the third derivative costs about _DIFFERENCE of the curvature, and half the time is saved.
-    curvature = (np.array([gradient(step) for step in steps]) - gradient(0 * steps[0])) / _DIFFERENCE
-    curvature = (curvature + curvature.T) / 2
-    eigenvalues, eigenvectors = np.linalg.eigh(curvature)
+    ahead = np.array([gradient(step) for step in steps])
+    if two_sided:
+        curvature = (ahead - [gradient(-step) for step in steps]) / (2 * _DIFFERENCE)
+    else:
+        curvature = (ahead - gradient(0 * steps[0])) / _DIFFERENCE
+    eigenvalues, eigenvectors = np.linalg.eigh((curvature + curvature.T) / 2)
     if eigenvalues[0] <= 0:
         raise np.linalg.LinAlgError("the curvature of the posterior is not positive")
     return scale @ (eigenvectors / np.sqrt(eigenvalues))
