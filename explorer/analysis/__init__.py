@@ -12,9 +12,11 @@ notebook asks as the pages do:
 """
 
 from explorer.analysis.collapse import (
+    BY_LIKELIHOOD,
     CONTINUOUS,
     FIRST_ORDER,
     Collapse,
+    Estimate,
     NoCollapse,
     ScalingForm,
     collapse,
@@ -23,7 +25,19 @@ from explorer.analysis.collapse import (
     collapsed_points,
     scaling_function,
 )
-from explorer.analysis.collapse_intervals import bootstrapped
+from explorer.analysis.collapse_intervals import (
+    BY_CLUSTERS,
+    BY_NOISE,
+    bootstrapped,
+)
+from explorer.analysis.collapse_quality import (
+    houdayer_hartmann,
+)
+from explorer.analysis.collapse_systematics import (
+    collapse_choices,
+    compare_forms,
+    systematic_errors,
+)
 from explorer.analysis.curves import (
     curve_points,
     network_points,
@@ -141,8 +155,11 @@ from explorer.analysis.transitions import (
 __all__ = [
     "ALPHA",
     "BOUNDARIES",
+    "BY_CLUSTERS",
     "BY_DRAWS",
+    "BY_LIKELIHOOD",
     "BY_MEASUREMENT",
+    "BY_NOISE",
     "BY_REPLICATES",
     "BY_STEP",
     "BY_TRAJECTORIES",
@@ -172,6 +189,7 @@ __all__ = [
     "VERDICTS",
     "Collapse",
     "Criterion",
+    "Estimate",
     "HiddenLayer",
     "NoCollapse",
     "Quantity",
@@ -185,10 +203,12 @@ __all__ = [
     "class_counts",
     "closed_form",
     "collapse",
+    "collapse_choices",
     "collapse_headline",
     "collapse_row",
     "collapsed_points",
     "compare_directly",
+    "compare_forms",
     "compare_invariants",
     "contour_levels",
     "contour_lines",
@@ -202,6 +222,7 @@ __all__ = [
     "gaps",
     "grid_cells",
     "hidden_layer",
+    "houdayer_hartmann",
     "interpolated",
     "kernels",
     "level_steps",
@@ -225,6 +246,7 @@ __all__ = [
     "sorted_filters",
     "status_counts",
     "step_points",
+    "systematic_errors",
     "thinned",
     "ticket_equivalence",
     "ticket_ratios",
