@@ -17,15 +17,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from benchmarks.machine import describe_machine
+from benchmarks.store import made_up_outcome
 from nqs.config import DenseRun, FeedForward, TicketRun, Training, TransverseFieldIsing
-from nqs.identity import NUMERICS_VERSION
 from orchestrator.compaction import ROW_GROUP_BYTES
 from orchestrator.plan import Plan, Profile, Sweep, Tickets, resolve
 from orchestrator.run_directory import RunDirectory
@@ -143,15 +142,7 @@ def write_study(path: Path, replicates: int) -> tuple[int, int, int]:
     directory.prepare()
     directory.write_plan(plan)
     generator = np.random.default_rng(1)
-    ended = {
-        "outcome": "done",
-        "batch": 1,
-        "numerics_version": NUMERICS_VERSION,
-        "code_version": "made up",
-        "device": "cpu:cpu",
-        "wall_seconds": 1.0,
-        "finished_at": datetime.now(UTC),
-    }
+    ended = made_up_outcome()
     _write(directory, RUNS, [fields | ended for fields in fields_of_runs(runs.values(), plan.sweep)])
     _write(
         directory,

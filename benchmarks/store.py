@@ -161,14 +161,15 @@ def write_unit(directory: RunDirectory, sweep: str, job: Job, level: int, genera
     columns = {"energy_error": 0.1, "variance": 1.0, "acceptance": 0.5, "update_norm": 0.01}
     write(STEPS, [key | {"step": k, "energy": e} | columns for k, e in zip(steps, energies, strict=True)])
     if level == job.last_level:
-        write(RUNS, [run_fields(job, sweep) | _outcome()])
+        write(RUNS, [run_fields(job, sweep) | made_up_outcome()])
     state = {"remaining": live, "parameters": live, "density": live / job.dense.initial_parameters}
     state |= {"parameters_per_spin": live / 16, "estimator": "full_summation", "energy": energies[-1]}
     state |= {"energy_error": 0.0, "correlation_z": [0.5, 0.4, 0.3], "steps": steps[-1]}
     write(STATES, [key | state | {"wall_seconds": float(generator.uniform(1, 2))}])
 
 
-def _outcome() -> dict:
+def made_up_outcome() -> dict:
+    """The columns of `runs` that a driver fills when a run has ended."""
     return {
         "outcome": "done",
         "batch": 1,

@@ -8,7 +8,6 @@ from explorer.views import address, figures, setting, transitions
 
 FACTORS = (1.5, 2.0, 3.0, 5.0, 10.0)
 OWN = "states = analysis.own_masks(states).filter(pl.col('series') == analysis.TRAJECTORY)"
-FIDELITIES = ("fidelity", "log_fidelity_per_spin")
 
 st.title("Finite size", anchor=False)
 networks = setting.choose_setting(analysis.own_masks(setting.trained_networks("the curves of all sides")))
@@ -23,15 +22,7 @@ with columns[0]:
 with columns[1]:
     confidence = setting.choose_confidence()
 with columns[2]:
-    fidelity = address.choose(
-        "Fidelity as",
-        "fidelity",
-        FIDELITIES,
-        FIDELITIES[0],
-        widget=st.radio,
-        names=lambda column: analysis.QUANTITIES[column].symbol,
-        horizontal=True,
-    )
+    fidelity = setting.choose_fidelity()
 setting.warn_of_mixed_settings(states)
 
 

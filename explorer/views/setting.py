@@ -13,6 +13,7 @@ from explorer.views import address
 # Of the session: the lines of code that choose the page's states.
 _LINES = "lines of the setting"
 
+FIDELITIES = ("fidelity", "log_fidelity_per_spin")
 CONFIDENCES = (0.68, 0.9, 0.95, 0.99)
 START_COMMAND = "python -m orchestrator sweeps/finite_size.py --profile laptop"
 
@@ -102,6 +103,19 @@ def choose_confidence() -> float:
     """Confidence of the intervals; 68 % is one standard error, widened for the few trajectories there are."""
     return address.choose(
         "Intervals", "confidence", CONFIDENCES, CONFIDENCES[0], names=lambda share: f"{share:.0%}"
+    )
+
+
+def choose_fidelity() -> str:
+    """The fidelity between neighbouring levels as it is, or as its loss per spin: the column of `analysis.QUANTITIES`."""
+    return address.choose(
+        "Fidelity as",
+        "fidelity",
+        FIDELITIES,
+        FIDELITIES[0],
+        widget=st.radio,
+        names=lambda column: analysis.QUANTITIES[column].symbol,
+        horizontal=True,
     )
 
 

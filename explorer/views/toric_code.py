@@ -8,7 +8,6 @@ from explorer import analysis, captions, charts, loading
 from explorer.views import address, chosen, figures, panels, setting
 from orchestrator.store import StudyError
 
-FIDELITIES = ("fidelity", "log_fidelity_per_spin")
 LINES = ("shown", "hidden")
 # By how much an error may grow and still count as that of the plateau.
 GOOD_FACTOR = 10
@@ -56,15 +55,7 @@ def show_curves(states: pl.DataFrame) -> None:
     with columns[0]:
         confidence = setting.choose_confidence()
     with columns[1]:
-        fidelity = address.choose(
-            "Fidelity as",
-            "fidelity",
-            FIDELITIES,
-            FIDELITIES[0],
-            widget=st.radio,
-            names=lambda column: analysis.QUANTITIES[column].symbol,
-            horizontal=True,
-        )
+        fidelity = setting.choose_fidelity()
     with columns[2]:
         line = address.choose(
             "Exact solution’s 16 weights per spin", "line", LINES, LINES[0], widget=st.radio, horizontal=True
