@@ -9,7 +9,7 @@ import polars as pl
 import streamlit as st
 
 from explorer import captions, loading
-from explorer.views import address
+from explorer.views import address, setting
 from orchestrator.store import StudyError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _SPARSE, _FRACTION = 10, 1 / 3
 def choose_side(states: pl.DataFrame) -> pl.DataFrame:
     """The states of one side."""
     sides = states["side"].unique().sort().to_list()
-    side = address.choose("Side", "side", sides, sides[-1], names=lambda side: f"{side} × {side}")
+    side = setting.choose_side(sides)
     return states.filter(pl.col("side") == side)
 
 

@@ -23,7 +23,7 @@ if not with_branch:
     st.stop()
 columns = st.columns(4)
 with columns[0]:
-    side = address.choose("Side", "side", with_branch, with_branch[-1], names=lambda side: f"{side} × {side}")
+    side = setting.choose_side(with_branch)
 with columns[1]:
     column = address.choose(
         "Energy as",

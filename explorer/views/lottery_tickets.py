@@ -23,17 +23,9 @@ sides = states["side"].unique().sort().to_list()
 with_tickets = states.filter(pl.col("kind") == "ticket")["side"].unique().sort().to_list()
 columns = st.columns(5)
 with columns[0]:
-    side = address.choose(
-        "Side", "side", sides, (with_tickets or sides)[-1], names=lambda side: f"{side} × {side}"
-    )
+    side = setting.choose_side(sides, (with_tickets or sides)[-1])
 with columns[1]:
-    horizontal = address.choose(
-        "Horizontal axis",
-        "x",
-        list(charts.HORIZONTAL),
-        "parameters_per_spin",
-        names={"parameters_per_spin": "nᵣ / N", "remaining": "nᵣ"}.get,
-    )
+    horizontal = setting.choose_horizontal("parameters_per_spin")
 with columns[2]:
     confidence = setting.choose_confidence()
 with columns[3]:

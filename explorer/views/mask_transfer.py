@@ -27,7 +27,7 @@ if analysis.mask_transfer(states).is_empty():
 sides = states.filter(pl.col("kind") == "ticket")["side"].unique().sort().to_list()
 columns = st.columns(4)
 with columns[0]:
-    side = address.choose("Side", "side", sides, sides[-1], names=lambda side: f"{side} × {side}")
+    side = setting.choose_side(sides)
 with columns[1]:
     confidence = setting.choose_confidence()
 states = states.filter(pl.col("side") == side)

@@ -46,7 +46,7 @@ with columns[2]:
 with columns[3]:
     if vertical == "field":
         sides = states["side"].unique().sort().to_list()
-        side = address.choose("Side", "side", sides, sides[-1], names=lambda side: f"{side} × {side}")
+        side = setting.choose_side(sides)
         states = states.filter(pl.col("side") == side)
 columns = st.columns(3)
 with columns[0]:

@@ -22,15 +22,9 @@ if states.is_empty():
 sides = states["side"].unique().sort().to_list()
 columns = st.columns(3)
 with columns[0]:
-    side = address.choose("Side", "side", sides, sides[-1], names=lambda side: f"{side} × {side}")
+    side = setting.choose_side(sides)
 with columns[1]:
-    horizontal = address.choose(
-        "Horizontal axis",
-        "x",
-        list(charts.HORIZONTAL),
-        "remaining",
-        names={"parameters_per_spin": "nᵣ / N", "remaining": "nᵣ"}.get,
-    )
+    horizontal = setting.choose_horizontal("remaining")
 with columns[2]:
     confidence = setting.choose_confidence()
 states = states.filter(pl.col("side") == side)

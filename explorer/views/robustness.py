@@ -18,7 +18,7 @@ if tickets.is_empty():
 sides = tickets["side"].unique().sort().to_list()
 columns = st.columns(3)
 with columns[0]:
-    side = address.choose("Side", "side", sides, sides[-1], names=lambda side: f"{side} × {side}")
+    side = setting.choose_side(sides)
 with columns[1]:
     confidence = address.choose(
         "Intervals",

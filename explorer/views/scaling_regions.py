@@ -66,7 +66,7 @@ if not sides:
 own = f"states = analysis.own_masks(states).filter(pl.col('series') == 'trajectory', pl.col({by!r}).is_not_null())"
 if by != "side":
     with columns[3]:
-        side = address.choose("Side", "side", sides, sides[-1], names=lambda side: f"{side} × {side}")
+        side = setting.choose_side(sides)
     states = states.filter(pl.col("side") == side)
     own += f".filter(pl.col('side') == {side})"
 states = states.filter(pl.col(by).is_not_null())

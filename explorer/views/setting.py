@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 import streamlit as st
 
-from explorer import analysis, loading
+from explorer import analysis, charts, loading
 from explorer.views import address
 
 # Of the session: the lines of code that choose the page's states.
@@ -104,6 +104,18 @@ def choose_confidence() -> float:
     return address.choose(
         "Intervals", "confidence", CONFIDENCES, CONFIDENCES[0], names=lambda share: f"{share:.0%}"
     )
+
+
+def choose_side(sides: Sequence[int], default: int | None = None) -> int:
+    """One of the sides, ascending; the largest unless another is the default."""
+    largest = sides[-1] if default is None else default
+    return address.choose("Side", "side", sides, largest, names=lambda side: f"{side} × {side}")
+
+
+def choose_horizontal(default: str) -> str:
+    """What curves are drawn against: a key of `charts.HORIZONTAL`."""
+    names = {"parameters_per_spin": "nᵣ / N", "remaining": "nᵣ"}
+    return address.choose("Horizontal axis", "x", list(charts.HORIZONTAL), default, names=names.get)
 
 
 def choose_fidelity() -> str:

@@ -13,7 +13,7 @@ study = loading.selected().study
 columns = st.columns([1, 1, 3])
 with columns[0]:
     sides = states["side"].unique().sort().to_list()
-    side = address.choose("Side", "side", sides, sides[-1], names=lambda side: f"{side} × {side}")
+    side = setting.choose_side(sides)
 states = states.filter(pl.col("side") == side)
 with columns[1]:
     kinds = [kind for kind in charts.KINDS if kind in set(states["kind"])]
