@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,10 +112,17 @@ def fingerprint(directory: Path) -> str:
 
 def open_study(path: Path) -> Opened:
     """Read a directory, or take it from the cache where no file changed."""
+    return _open(path)[0]
+
+
+def _open(path: Path) -> tuple[Opened, str | None]:
+    """As `open_study`, with the fingerprint of what was read; None where the directory cannot be listed."""
+    found = None
     try:
-        return _read(str(path), fingerprint(path))
+        found = fingerprint(path)
+        return _read(str(path), found), found
     except OSError as error:
-        return Opened(path, None, (f"{path} cannot be read: {error.strerror or error}.",))
+        return Opened(path, None, (f"{path} cannot be read: {error.strerror or error}.",)), found
 
 
 @st.cache_resource(max_entries=8, ttl=_REREAD_SECONDS, show_spinner="Reading the study …")
@@ -164,6 +170,7 @@ def selected() -> Opened | None:
     path = st.session_state.get(_OPEN)
     if path is None:
         return None
-    with suppress(OSError):
-        st.session_state[_SHOWN] = fingerprint(path)
-    return open_study(path)
+    opened, found = _open(path)
+    if found is not None:
+        st.session_state[_SHOWN] = found
+    return opened
