@@ -299,9 +299,6 @@ class RunDirectory:
         """Write one immutable Parquet file of many rows, with provenance in its footer."""
         self.write_together([(path, _encoded(columns, provenance, row_group_size=row_group_size))])
 
-    def write_checkpoint(self, run_id: str, level: int, step: int, contents: bytes) -> None:
-        self.write_together([(self.checkpoint(run_id, level, step), contents)])
-
     def append_log(self, run_id: str, text: str) -> None:
         path = self.log(run_id)
         with _writing(path), path.open("a", encoding="utf-8") as log:

@@ -82,7 +82,7 @@ def test_kept_networks_are_copies_and_do_not_hold_what_they_came_in(directory):
 
 
 def test_checkpoints_are_those_of_the_directory_and_those_added_since(directory):
-    directory.write_checkpoint("t1", 1, 5, b"closed level 1")
+    directory.write_together([(directory.checkpoint("t1", 1, 5), b"closed level 1")])
     checkpoints = RecentCheckpoints(directory)
     first = checkpoints.add("t1", 2, 3, b"three steps")
     second = checkpoints.add("t1", 2, 4, b"four steps")

@@ -39,7 +39,7 @@ def directory(tmp_path):
 
 
 def test_copies_that_someone_made_are_no_files_of_ours(directory):
-    directory.write_checkpoint("d1", 0, 3, b"")
+    directory.write_together([(directory.checkpoint("d1", 0, 3), b"")])
     (directory.checkpoints / "d1.0.7 (copy).npz").touch()
     (directory.checkpoints / "backup.npz").touch()
     assert directory.checkpointed_runs() == {"d1"}
@@ -72,7 +72,7 @@ def test_a_file_is_synced_before_it_gets_its_name_and_the_name_is_synced_too(dir
     fsync, replace = os.fsync, os.replace
     monkeypatch.setattr(run_directory.os, "fsync", lambda file: (calls.append("fsync"), fsync(file)))
     monkeypatch.setattr(run_directory.os, "replace", lambda a, b: (calls.append("replace"), replace(a, b)))
-    directory.write_checkpoint("d1", 0, 7, b"contents")
+    directory.write_together([(directory.checkpoint("d1", 0, 7), b"contents")])
     assert calls == ["fsync", "replace", "fsync"]
     assert directory.checkpoint("d1", 0, 7).read_bytes() == b"contents"
 
