@@ -1,26 +1,13 @@
 """docs/masks.md by doing it: its code prints the numbers that it shows."""
 
-from __future__ import annotations
+from tests.documentation import Page
 
-import re
-import subprocess
-import sys
-from pathlib import Path
-
-REPOSITORY = Path(__file__).resolve().parents[1]
-PAGE = (REPOSITORY / "docs" / "masks.md").read_text(encoding="utf-8")
-
-
-def blocks(language: str) -> list[str]:
-    """The page's blocks of a language, in their order."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+PAGE = Page("masks")
 
 
 def test_the_code_of_the_page_prints_what_the_page_says():
-    code, shown = blocks("python"), blocks("text")
+    code, shown = PAGE.blocks("python"), PAGE.blocks("text")
     assert (len(code), len(shown)) == (5, 4)
-    # As a notebook from the repository's root would, one block after another.
-    command = [sys.executable, "-c", "\n".join(code)]
-    run = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=600, check=False)
+    run = PAGE.run(timeout_seconds=600)
     assert run.returncode == 0, run.stderr
     assert run.stdout == "".join(shown)
