@@ -15,7 +15,7 @@ from pathlib import Path
 import streamlit as st
 
 from orchestrator.store import Study, StudyError, read_study
-from orchestrator.tables import TABLES
+from orchestrator.tables import MASKS, TABLES
 
 # Where run directories are made by default, and where the examples lie.
 RUNS = Path("runs")
@@ -138,7 +138,9 @@ def _missing_tables(path: Path) -> list[str]:
     """What an export lacks; a run directory that lacks a table has just not filled it."""
     if (path / "sweep.json").exists():
         return []
-    missing = [f"{name}.parquet" for name in TABLES if not (path / f"{name}.parquet").exists()]
+    # Masks are for other programs; exports of older versions lack them.
+    needed = [name for name in TABLES if name != MASKS.name]
+    missing = [f"{name}.parquet" for name in needed if not (path / f"{name}.parquet").exists()]
     return [f"{path} has no {', '.join(missing)}; what needs it is not shown."] if missing else []
 
 

@@ -157,6 +157,13 @@ def _add_asking(group: argparse._ArgumentGroup) -> None:
         help="Write joined, documented tables of what is there, one file a table.",
     )
     instead.add_argument(
+        "--merge",
+        metavar="DIR",
+        type=_path,
+        help="Take in the results that another run directory or an export of this sweep has and this run directory "
+        "lacks, made on another machine say; train nothing.",
+    )
+    instead.add_argument(
         "--compact",
         action="store_true",
         help="Merge the many small files of the run directory into few, which are read faster; a start does it "
@@ -168,9 +175,15 @@ def _add_asking(group: argparse._ArgumentGroup) -> None:
         help="With --export: Parquet, or CSV without the weights. Default: parquet.",
     )
     group.add_argument(
+        "--weights",
+        choices=("all", "needed"),
+        help="With --export: the weights of all networks, or of those alone that a run of the sweep starts from and "
+        "of each trajectory's last level: enough to go on with the study, and a fifth of the size. Default: all.",
+    )
+    group.add_argument(
         "--json",
         action="store_true",
-        help="With --plan, --status, --explain, --export or --compact: as JSON, for programs.",
+        help="With --plan, --status, --explain, --export, --merge or --compact: as JSON, for programs.",
     )
     group.add_argument(
         "--watch", action="store_true", help="With --status, on a terminal: refreshed until Ctrl-C."
@@ -245,9 +258,10 @@ def _add_placing(group: argparse._ArgumentGroup) -> None:
 
 # What each flag goes with; "run" is a start.
 _GOES_WITH = {
-    "json": ("plan", "status", "explain", "export", "compact"),
+    "json": ("plan", "status", "explain", "export", "merge", "compact"),
     "watch": ("status",),
     "format": ("export",),
+    "weights": ("export",),
     "only": ("run", "plan", "status", "export"),
     "limit": ("run", "plan"),
     "retry_failed": ("run", "plan"),
@@ -256,7 +270,7 @@ _GOES_WITH = {
 
 
 def _check_flags(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
-    modes = ("plan", "status", "explain", "export", "compact")
+    modes = ("plan", "status", "explain", "export", "merge", "compact")
     mode = next((name for name in modes if getattr(options, name)), "run")
     for flag, allowed in _GOES_WITH.items():
         if getattr(options, flag) and mode not in allowed:
@@ -311,6 +325,8 @@ def _do(options: argparse.Namespace, plan: Plan, out: Path, engine: Engine | Non
             return _show_status(options, plan, out)
         if options.explain:
             return _explain(options, plan, out)
+        if options.merge:
+            return _merge(options, plan, directory)
         if options.compact:
             if not exists:
                 raise StudyError(f"{out} has no results to compact yet")
@@ -353,7 +369,7 @@ def _show_plan(options: argparse.Namespace, plan: Plan, out: Path) -> int:
     slots, what = _slots(options)
     data = plan_data(standing.batched(batches), slots, what, options.limit)
     _show(options, data, print_plan)
-    return _report_problems(standing.study.problems)
+    return _report_problems(standing.problems)
 
 
 def _show(options: argparse.Namespace, data: dict, print_data: Callable[[Console, dict], None]) -> None:
@@ -407,13 +423,14 @@ def _explain(options: argparse.Namespace, plan: Plan, out: Path) -> int:
 
 
 def _export(options: argparse.Namespace, plan: Plan, out: Path) -> int:
-    from orchestrator.export import NO_WEIGHTS, export_study
+    from orchestrator.export import NO_WEIGHTS, export_study, needed_networks
     from orchestrator.standing import Standing
 
     study = Standing.of(plan, out, options.only).study
     if study.problems:
         return _report_problems(study.problems)
-    written = export_study(study, options.export, options.format or "parquet")
+    kept = needed_networks(plan, study) if options.weights == "needed" else None
+    written = export_study(study, options.export, options.format or "parquet", kept)
 
     def sentence(console: Console, data: dict) -> None:
         print(f"wrote {len(written)} files to {options.export}, described in {written[-1]}")
@@ -422,6 +439,25 @@ def _export(options: argparse.Namespace, plan: Plan, out: Path) -> int:
 
     files = [str(path) for path in written]
     _show(options, {"path": str(options.export), "only": study.only, "files": files}, sentence)
+    return DONE
+
+
+def _merge(options: argparse.Namespace, plan: Plan, directory: RunDirectory) -> int:
+    from orchestrator.merging import merge, merge_sentences
+    from orchestrator.store import read_study
+
+    # Read before the directory is made.
+    source = read_study(options.merge)
+    with directory.lock():
+        directory.prepare()
+        directory.write_plan(plan)
+        data = merge(directory, plan, source)
+
+    def sentences(console: Console, data: dict) -> None:
+        for sentence in merge_sentences(data):
+            print(sentence)
+
+    _show(options, data, sentences)
     return DONE
 
 
@@ -476,8 +512,8 @@ def _run(options: argparse.Namespace, plan: Plan, directory: RunDirectory, engin
     with directory.lock(options.retry_failed) as holder, _Signals() as signals:
         _compact_many(directory)
         standing = Standing.of(plan, directory.path, options.only, holder.since, options.retry_failed)
-        if standing.study.problems:
-            return _report_problems(standing.study.problems)
+        if problems := standing.problems:
+            return _report_problems(problems)
         if missing := _missing_package(standing.schedule):
             raise SweepError(f"{options.sweep}: {missing}")
         directory.prepare()

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -104,14 +105,24 @@ def _merge(directory: RunDirectory, table: Table, files: list[Path]) -> None:
     # later row is to stay the later one, so the order of equal keys is kept.
     plain = [column.name for column in table.columns if not pa.types.is_list(column.type)]
     rows = rows.unique(plain, keep="last", maintain_order=True).sort(table.key, maintain_order=True)
+    write_compacted(directory, table, rows, _sources(files))
+    for path in files:
+        directory.remove(path)
+
+
+def write_compacted(directory: RunDirectory, table: Table, rows: pl.DataFrame, sources: list[dict]) -> None:
+    """Write rows of a table as its next compacted file.
+
+    Args:
+        rows: columns of the present version, sorted by the table's key.
+        sources: what wrote them, a record for each version that wrote some.
+    """
     directory.write_table(
         directory.new_compacted(table),
         rows.to_arrow().cast(table.schema),
-        {"sources": json.dumps(_sources(files))},
-        row_group_size=max(1, rows.height * ROW_GROUP_BYTES // rows.estimated_size()),
+        {"sources": json.dumps(sources)},
+        row_group_size=max(1, rows.height * ROW_GROUP_BYTES // max(1, rows.estimated_size())),
     )
-    for path in files:
-        directory.remove(path)
 
 
 def _sources(files: list[Path]) -> list[dict]:

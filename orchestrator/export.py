@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -16,9 +16,11 @@ import pyarrow.parquet as pq
 
 from nqs.masks import Lattice, column_degrees, lattice_of, mask_of, unit_distances
 from nqs.tasks import LiveWeights
+from orchestrator.plan import Plan
 from orchestrator.provenance import code_version
 from orchestrator.run_directory import StudyError
 from orchestrator.store import JOINED_RUNS, JOINED_STATES, Study
+from orchestrator.table_files import schema_of
 from orchestrator.tables import (
     ATTEMPTS,
     MASKS,
@@ -31,6 +33,7 @@ from orchestrator.tables import (
     Column,
     Table,
 )
+from orchestrator.units import Unit, starting_networks, units_of
 
 DICTIONARY = "DATA.md"
 EXPORTED = {
@@ -53,10 +56,15 @@ NO_WEIGHTS = (
 )
 
 
-def export_study(study: Study, target: Path, format: Format = "parquet") -> list[Path]:
+def export_study(
+    study: Study, target: Path, format: Format = "parquet", kept: Collection[Unit] | None = None
+) -> list[Path]:
     """Write a study's tables, sorted, and their data dictionary; an earlier export of it is replaced.
 
     CSV has lists as JSON text, nulls as empty fields, times in ISO 8601 and UTC, and no table `weights`.
+
+    Args:
+        kept: the networks whose weights are written, see `needed_networks`; None: all. `masks` has all the same.
 
     Returns:
         The files, the data dictionary last.
@@ -66,20 +74,43 @@ def export_study(study: Study, target: Path, format: Format = "parquet") -> list
             damaged file.
     """
     try:
-        return _export(study, target, format)
+        return _export(study, target, format, kept)
     except OSError as error:
         raise StudyError(f"{target} cannot be written: {error.strerror}") from None
 
 
-def _export(study: Study, target: Path, format: Format) -> list[Path]:
+def needed_networks(plan: Plan, study: Study) -> set[Unit]:
+    """Networks that a run of the plan starts from, and the last of each trajectory, which more levels would start from."""
+    needed = {
+        network
+        for run_id, job in plan.jobs.items()
+        for unit in units_of(run_id, job)
+        for network in starting_networks(unit, job)
+        if network.run_id != run_id
+    }
+    last = study.states.filter(kind="trajectory").group_by("run_id").agg(pl.col("level").max())
+    return needed | {Unit(*each) for each in last.iter_rows()}
+
+
+def _export(study: Study, target: Path, format: Format, kept: Collection[Unit] | None) -> list[Path]:
     _check_target(study, target, format)
     weights = study.all_weights.sort("run_id", "level", "layer")
+    masks = pl.concat([mask_statistics(weights, study.runs), study.masks]).unique(MASKS.key, keep="first")
+    states = study.states
+    if kept is not None:
+        key = ["run_id", "level"]
+        keys = pl.DataFrame([*kept], schema_of(STATES.columns[:2]), orient="row")
+        weights = weights.join(keys, on=key, how="semi", maintain_order="left")
+        kept_here = pl.struct(key).is_in(pl.lit(keys.select(pl.struct(key)).to_series()).implode())
+        states = states.with_columns(
+            weights_left_out=pl.when(kept_here).then("weights_left_out").otherwise(pl.lit(True))
+        )
     frames = {
         RUNS: study.runs,
-        STATES: study.states,
+        STATES: states,
         STEPS: study.steps.sort("run_id", "level", "step"),
         WEIGHTS: weights,
-        MASKS: mask_statistics(weights, study.runs),
+        MASKS: masks.sort(MASKS.key),
         REFERENCES: study.references,
         ATTEMPTS: study.attempts,
     }

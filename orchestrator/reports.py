@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from contextlib import suppress
 from datetime import datetime
 from io import StringIO
@@ -227,7 +227,7 @@ def again_sentence(standing: Standing, failed: list[str]) -> str:
     return f"{how} {_them(failed)} again"
 
 
-def counted(items: list, name: str) -> str:
+def counted(items: Sized, name: str) -> str:
     """How many there are, as `1 run` or `2 runs`."""
     return f"{len(items)} {name}{'s' * (len(items) != 1)}"
 

@@ -20,7 +20,7 @@ from orchestrator.schedule import Schedule, rehearse
 from orchestrator.selection import Selection, SelectionError, reference_fields
 from orchestrator.store import Study, failed_units, read_study, schedule_of, start_after
 from orchestrator.tables import RUN_FIELDS
-from orchestrator.units import Unit, units_of
+from orchestrator.units import Unit, starting_networks, units_of
 
 
 @dataclass(frozen=True)
@@ -137,6 +137,32 @@ class Standing:
             unit.run_id for unit in failed_units(self.study.attempts, datetime.max.replace(tzinfo=UTC))
         }
         return [run_id for run_id in self.failed_runs if run_id in lasting]
+
+    @property
+    def problems(self) -> list[str]:
+        """A sentence for each damaged file of what is chosen, and for networks that missing runs start from but an
+        export left out."""
+        left_out = {
+            Unit(*each)
+            for each in self.study.states.filter(pl.col("weights_left_out"))
+            .select("run_id", "level")
+            .iter_rows()
+        }
+        # Most studies have none, and asking for what is missing makes the schedule.
+        lacking = {
+            unit.run_id: min(found)
+            for unit in (self.schedule.missing if left_out else ())
+            if (found := starting_networks(unit, self.chosen.jobs[unit.run_id]) & left_out)
+        }
+        problems = list(self.study.problems)
+        if lacking:
+            (run_id, first), *_ = lacking.items()
+            problems.append(
+                f"{self.study.path}: {len(lacking)} of the missing runs start from networks whose weights an export "
+                f"left out, {run_id} from level {first.level} of {first.run_id}; --merge the directory that was "
+                "exported, or choose other runs with --only"
+            )
+        return problems
 
     def batched(self, batches: Sequence[Batch]) -> Standing:
         """With the chosen members of each batch trained together."""

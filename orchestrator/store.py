@@ -38,6 +38,7 @@ from orchestrator.table_files import (
 )
 from orchestrator.tables import (
     ATTEMPTS,
+    MASKS,
     REFERENCES,
     RUN_FIELDS,
     RUNS,
@@ -139,14 +140,25 @@ class Study:
         """The table `weights` of committed levels; large."""
         return self._of_committed(WEIGHTS)
 
+    @cached_property
+    def masks(self) -> pl.DataFrame:
+        """The table `masks`; of a run directory those alone whose weights an export left out before they came here."""
+        return self._of_committed(MASKS)
+
     def weights(self, run_id: str, level: int) -> NetworkWeights:
         """A trained network's live weights, by layer.
 
         Raises:
-            StudyError: the level is not committed, or its file is missing or damaged.
+            StudyError: the level is not committed, its file is missing or damaged, or an export left it out.
         """
-        if self.states.filter(run_id=run_id, level=level).is_empty():
+        state = self.states.filter(run_id=run_id, level=level)
+        if state.is_empty():
             raise StudyError(f"{self.path} has no level {level} of run {run_id}")
+        if state["weights_left_out"][0]:
+            raise StudyError(
+                f"{self.path} has level {level} of run {run_id} without its weights: the export that it comes from "
+                "left them out"
+            )
         if _is_export(self.path):
             rows = pl.scan_parquet(self.path / "weights.parquet").filter(run_id=run_id, level=level).collect()
             return network_weights(rows)
@@ -228,7 +240,8 @@ def _problems_of_large_tables(directory: RunDirectory, states: pl.DataFrame) -> 
     whole = [path for path in files if is_compacted(path) and path not in damaged]
     compacted = read_files(WEIGHTS, whole, problems, WEIGHTS.columns[: len(WEIGHTS.key)])
     level = ["run_id", "level"]
-    in_no_compacted = states.select(level).join(compacted, on=level, how="anti", maintain_order="left")
+    expected = states.filter(~pl.col("weights_left_out").fill_null(False)).select(level)
+    in_no_compacted = expected.join(compacted, on=level, how="anti", maintain_order="left")
     missing = [key for key in in_no_compacted.iter_rows() if directory.part_name(*key) not in names]
     # Weights that were compacted since their files were listed are not missing.
     if missing and not set(files) <= set(files_of(directory, WEIGHTS)):

@@ -15,7 +15,7 @@ from nqs.config import DenseRun, Network, Run, TicketRun, TrajectoryRun
 from nqs.identity import canonical_json
 
 # Raised when a column is added or changes its meaning; readers accept older versions.
-TABLES_VERSION = 5
+TABLES_VERSION = 6
 
 
 @dataclass(frozen=True)
@@ -185,6 +185,11 @@ STATES = Table(
         Column("samples_measured", _COUNT, "samples behind the sampled estimates"),
         Column("steps", _INT, "training steps of this level"),
         Column("wall_seconds", _NUMBER, "time spent training and measuring this level"),
+        Column(
+            "weights_left_out",
+            pa.bool_(),
+            "whether an export left this network's weights out of the table weights; null: they are there",
+        ),
     ),
 )
 
@@ -315,7 +320,7 @@ MASKS = Table(
     ),
 )
 
-TABLES = {table.name: table for table in (RUNS, STATES, STEPS, WEIGHTS, REFERENCES, ATTEMPTS)}
+TABLES = {table.name: table for table in (RUNS, STATES, STEPS, WEIGHTS, MASKS, REFERENCES, ATTEMPTS)}
 
 
 @lru_cache(maxsize=1024)

@@ -45,3 +45,13 @@ def _origin(job: Job) -> Unit | None:
             return Unit(sparser.run_id, sparser.level)
         return Unit(job.parent_run_id, job.turned_at or job.level)
     return Unit(job.parent_run_id, 0) if isinstance(job, TrajectoryRun) else None
+
+
+def starting_networks(unit: Unit, job: Job) -> set[Unit]:
+    """The committed networks whose weights a unit is given: what it goes on from, its mask, its rewind point."""
+    given = {prerequisite(unit, job)} - {None}
+    if isinstance(job, TicketRun):
+        given.add(Unit(job.parent_run_id, unit.level))
+    elif isinstance(job, TrajectoryRun):
+        given.add(Unit(job.parent_run_id, 0))
+    return given

@@ -72,10 +72,15 @@ def choose_level(networks: pl.DataFrame) -> dict:
 
 
 def telling_level(networks: pl.DataFrame) -> int:
-    """The level that is shown first: nearest to 10 weights per spin, or to a third of the run's most, if that is less."""
+    """The level that is shown first: nearest to 10 weights per spin, or to a third of the run's most, if that is less.
+
+    One whose weights an export left out comes after all that have them.
+    """
     density = pl.col("parameters_per_spin")
     wanted = pl.min_horizontal(pl.lit(_SPARSE), density.max() * _FRACTION)
-    return networks.sort((density.log() - wanted.log()).abs(), "level")["level"][0]
+    return networks.sort(
+        pl.col("weights_left_out").fill_null(False), (density.log() - wanted.log()).abs(), "level"
+    )["level"][0]
 
 
 def weights_of(network: Mapping) -> NetworkWeights | None:

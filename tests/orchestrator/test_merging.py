@@ -1,0 +1,159 @@
+"""Results from another directory or an export: whole runs, nothing twice, and a study that can be gone on with."""
+
+import json
+
+import polars as pl
+import pytest
+
+from orchestrator import merging
+from orchestrator.__main__ import FAILED, REFUSED, main
+from orchestrator.export import export_study, needed_networks
+from orchestrator.merging import merge
+from orchestrator.plan import Tickets
+from orchestrator.run_directory import RunDirectory, StudyError
+from orchestrator.standing import Standing
+from orchestrator.store import read_study
+from orchestrator.units import Unit
+from tests.orchestrator.fake_engine import FakeEngine
+from tests.orchestrator.studies import assert_same_tables, run_ids, run_study, small_plan
+
+PLAN = small_plan()
+
+
+def merged_into(path, source) -> dict:
+    directory = RunDirectory(path)
+    with directory.lock():
+        directory.prepare()
+        directory.write_plan(PLAN)
+        return merge(directory, PLAN, read_study(source))
+
+
+def thin_export(source, target):
+    study = read_study(source)
+    export_study(study, target, kept=needed_networks(PLAN, study))
+    return target
+
+
+def test_two_parts_of_a_study_become_the_whole(finished, tmp_path):
+    """Both did the first runs, each others besides."""
+    for name, stop_after in (("one", 9), ("other", 20)):
+        run_study(tmp_path / name, PLAN, stop_after=stop_after)
+    before = read_study(tmp_path / "one").states.height
+    data = merged_into(tmp_path / "one", tmp_path / "other")
+    assert 0 < data["networks"] == read_study(tmp_path / "other").states.height - before
+    assert data["kept"] == [] and data["weights_left_out"] == 0
+    again = merged_into(tmp_path / "one", tmp_path / "other")
+    assert again["networks"] == again["runs"] == 0
+    merged_into(tmp_path / "one", finished)
+    assert_same_tables(read_study(tmp_path / "one"), read_study(finished))
+
+
+def test_an_export_that_keeps_what_is_needed_is_gone_on_with(finished, tmp_path):
+    """More replicates of tickets, and a level more, from six of twelve networks."""
+    exported = thin_export(finished, tmp_path / "export")
+    dense, trajectories = run_ids(PLAN, "dense"), run_ids(PLAN, "trajectory")
+    kept = {Unit(run_id, 0) for run_id in dense} | {
+        Unit(run_id, k) for run_id in trajectories for k in (2, 3)
+    }
+    found = read_study(exported)
+    assert {*found.all_weights.select("run_id", "level").iter_rows()} == kept
+    assert found.states["weights_left_out"].sum() == 12 - len(kept)
+    with pytest.raises(StudyError, match=f"level 1 of run {trajectories[0]} without its weights"):
+        found.weights(trajectories[0], 1)
+    assert found.weights(trajectories[0], 2)["hidden"].indices.size == 41
+
+    more = Tickets(variants=["init_imp", "rand_imp"], levels=[2], replicates=2)
+    assert merged_into(tmp_path / "run", exported)["weights_left_out"] == 12 - len(kept)
+    run_study(tmp_path / "run", small_plan(tickets=more, levels=4))
+    run_study(tmp_path / "whole", small_plan(tickets=more, levels=4))
+    found, whole = read_study(tmp_path / "run"), read_study(tmp_path / "whole")
+    assert found.problems == []
+    tickets = ["run_id", "level", "energy", "energy_error"]
+    assert (
+        found.states.filter(kind="ticket")
+        .select(tickets)
+        .equals(whole.states.filter(kind="ticket").select(tickets))
+    )
+    assert found.states.filter(level=4).height == 2
+
+
+def test_what_the_masks_are_is_kept_where_the_weights_are_not(finished, tmp_path):
+    exported = thin_export(finished, tmp_path / "export")
+    merged_into(tmp_path / "run", exported)
+    again = thin_export(tmp_path / "run", tmp_path / "again")
+    masks = read_study(exported).masks
+    assert masks.height == 12 and masks["live_units"].null_count() == 0
+    assert read_study(again).masks.equals(masks)
+    assert read_study(again).states["weights_left_out"].to_list() == (
+        read_study(exported).states["weights_left_out"].to_list()
+    )
+
+
+def test_runs_that_would_start_from_weights_left_out_are_refused(finished, tmp_path):
+    merged_into(tmp_path / "run", thin_export(finished, tmp_path / "export"))
+    standing = Standing.of(small_plan(tickets=Tickets(variants=["init_imp"], levels=[1])), tmp_path / "run")
+    (problem,) = standing.problems
+    assert "2 of the missing runs start from networks whose weights an export left out" in problem
+    assert Standing.of(PLAN, tmp_path / "run").problems == []
+
+
+def test_another_history_stays_out_with_all_that_starts_from_it(finished, tmp_path, monkeypatch):
+    """Another machine's rounding: the same runs, other numbers."""
+    monkeypatch.setattr("tests.orchestrator.fake_engine._uniform", lambda *what: len(repr(what)) % 7 / 7)
+    run_study(tmp_path / "run", PLAN, stop_after=3)
+    before = read_study(tmp_path / "run")
+    data = merged_into(tmp_path / "run", finished)
+    begun = before.states["run_id"].unique().sort().to_list()
+    assert data["kept"] == begun and 0 < len(begun) < 3
+    after = read_study(tmp_path / "run").states.filter(pl.col("dense_run_id").is_in(begun))
+    assert after.select("run_id", "level", "energy").equals(before.states.select("run_id", "level", "energy"))
+
+
+def test_a_merge_that_is_killed_is_ended_by_the_next(finished, tmp_path, monkeypatch):
+    write, left = merging.write_compacted, 0
+
+    def until_killed(*arguments):
+        nonlocal left
+        if left == 0:
+            raise KeyboardInterrupt
+        left -= 1
+        write(*arguments)
+
+    for tables in range(4):
+        left = tables
+        with monkeypatch.context() as patch:
+            patch.setattr(merging, "write_compacted", until_killed)
+            with pytest.raises(KeyboardInterrupt):
+                merged_into(tmp_path / str(tables), finished)
+        assert read_study(tmp_path / str(tables)).states.is_empty()
+        merged_into(tmp_path / str(tables), finished)
+        assert_same_tables(read_study(tmp_path / str(tables)), read_study(finished))
+
+
+def test_the_command_line_merges_and_says_so(finished, tmp_path, sweep_file, capsys):
+    out = ["--out", str(tmp_path / "run")]
+    assert main([str(sweep_file), *out, "--merge", str(finished)]) == 0
+    assert capsys.readouterr().out == f"took in 12 trained networks and 8 ended runs from {finished}\n"
+    assert main([str(sweep_file), *out, "--merge", str(finished), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["networks"] == 0
+    assert main([str(sweep_file), *out], engine=FakeEngine().engine()) == 0
+    assert "Nothing is missing" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("what", ["nothing", "another sweep", "a file that is damaged"])
+def test_what_cannot_be_merged_is_refused_and_nothing_is_made(what, finished, tmp_path, sweep_file, capsys):
+    source = tmp_path / "source"
+    if what == "another sweep":
+        run_study(source, small_plan(name="other"), stop_after=2)
+    elif what == "a file that is damaged":
+        run_study(source, PLAN)
+        part = next((source / "tables" / "steps").iterdir())
+        part.write_bytes(part.read_bytes()[:50])
+    code = main([str(sweep_file), "--out", str(tmp_path / "run"), "--merge", str(source)])
+    assert code == REFUSED != FAILED
+    error = capsys.readouterr().err
+    assert str(source) in error and error.count("\n") == 1
+    assert (
+        not (tmp_path / "run" / "tables" / "states").exists()
+        or read_study(tmp_path / "run").states.is_empty()
+    )
