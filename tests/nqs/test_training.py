@@ -120,7 +120,7 @@ def test_a_member_that_diverges_changes_no_bit_of_the_others(engine):
         jax.tree.map(np.testing.assert_array_equal, one(records, number), one(usual_records, number))
 
 
-SEEDS, STEPS = 10, 300
+SEEDS, STEPS = 6, 300
 
 
 @cache
@@ -143,7 +143,7 @@ def trained_energies(dtype):
 
 
 def test_mixed_training_ends_where_pure_float64_training_ends():
-    """The means over ten seeds agree within their errors.
+    """The means over the seeds agree within their errors.
 
     A factor of float32 without its refinement ends there as well: each step corrects the one before. What
     the refinement is worth is tested on the direction, in test_reconfiguration.py.
