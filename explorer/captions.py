@@ -28,6 +28,10 @@ from explorer.numbers import NONE, SUPERSCRIPTS, interval, interval_alone, with_
 
 # How a caption says what a chart does with intervals of many decades.
 CUT = "cut where they reach a decade beyond all marks"
+# What the lines of `charts.regions` are.
+REGION_LINES = (
+    "Lines: least-squares fits of plateau, power law and plateau; dotted: plateaus, dashed: boundaries"
+)
 
 
 def point_caption(points: pl.DataFrame, quantity: Quantity, confidence: float) -> str:

@@ -69,6 +69,11 @@ from explorer.charts.robustness import (
 from explorer.charts.selection import (
     selectable,
 )
+from explorer.charts.sheets import (
+    SheetFigure,
+    SheetPanel,
+    sheet,
+)
 from explorer.charts.toric_code import (
     parity_energy,
 )
@@ -100,6 +105,8 @@ __all__ = [
     "VERDICT_SHAPES",
     "VERTICAL",
     "Print",
+    "SheetFigure",
+    "SheetPanel",
     "against_chance",
     "agreement",
     "branch_differences",
@@ -126,6 +133,7 @@ __all__ = [
     "replicates",
     "run_states",
     "selectable",
+    "sheet",
     "side_by_side",
     "side_colour",
     "side_shape",

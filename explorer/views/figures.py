@@ -21,6 +21,7 @@ _MIMES = {
     "zip": "application/zip",
 }
 _PRINT, _FIRST_PRINT = "print", next(iter(charts.PRINTS))
+SHEET_LABEL = "The whole sheet as PDF"
 _LABELS = {"parquet": "Parquet", "zip": "all of it, with the code"}
 
 
@@ -85,6 +86,11 @@ def offer_drawing(name: str, make: Callable[[], alt.TopLevelMixin], headline: st
         _offer_files(name, make, headline, caption)
 
 
+def offer_sheet(name: str, make: Callable[[], str]) -> None:
+    """The download of a page of figures, a drawing with a size of its own."""
+    _download(f"{name}.pdf", lambda: charts.pdf(make()), SHEET_LABEL)
+
+
 def _print() -> charts.Print:
     return charts.PRINTS[st.session_state.get(_PRINT, _FIRST_PRINT)]
 
@@ -121,11 +127,11 @@ def _with_enough_digits(table: pl.DataFrame) -> dict:
     return shown
 
 
-def _download(file_name: str, data) -> None:
+def _download(file_name: str, data, label: str | None = None) -> None:
     """A button whose file is made when it is pressed, and which leaves the page as it is."""
     ending = file_name.rpartition(".")[2]
     st.download_button(
-        _LABELS.get(ending, ending.upper()),
+        label or _LABELS.get(ending, ending.upper()),
         data,
         file_name,
         _MIMES[ending],
