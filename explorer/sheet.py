@@ -58,12 +58,14 @@ class Panel:
         chart: None where no study has its data.
         caption: from which study, with n; or what is missing and which sweep has it.
         differs: in what its data are not the paper's; empty without a chart.
+        rows: of what is drawn.
     """
 
     title: str
     chart: alt.TopLevelMixin | None
     caption: str
     differs: str = ""
+    rows: int = 0
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,7 @@ def _curves(
         sentences.append(f"{captions.region_headline(found, quantity)}. {captions.REGION_LINES}.")
     else:
         chart = charts.curves(points, networks, quantity, by, horizontal)
-    return Panel(title, chart, " ".join(sentences), differences(states, paper))
+    return Panel(title, chart, " ".join(sentences), differences(states, paper), len(points))
 
 
 _OF_TICKETS = pl.col("series").is_in(analysis.VARIANTS)
@@ -347,6 +349,7 @@ def _parity(studies: Studies) -> list[Panel]:
             chart,
             f"From {name}. Lines: the closed form; marks: measured, n = {built.height} networks.",
             differences(states, {"side": (3,)}),
+            built.height,
         )
     ]
 

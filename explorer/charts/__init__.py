@@ -66,6 +66,11 @@ from explorer.charts.regions import (
 from explorer.charts.robustness import (
     replicates,
 )
+from explorer.charts.screen import (
+    DARK_PAPER,
+    ZOOM_HINT,
+    on_screen,
+)
 from explorer.charts.selection import (
     selectable,
 )
@@ -91,6 +96,7 @@ from explorer.charts.transitions import (
 )
 
 __all__ = [
+    "DARK_PAPER",
     "HORIZONTAL",
     "INTERVAL_ROOM",
     "KINDS",
@@ -104,6 +110,7 @@ __all__ = [
     "STATUS_COLOURS",
     "VERDICT_SHAPES",
     "VERTICAL",
+    "ZOOM_HINT",
     "Print",
     "SheetFigure",
     "SheetPanel",
@@ -122,6 +129,7 @@ __all__ = [
     "level_steps",
     "mask_comparison",
     "mask_transfer",
+    "on_screen",
     "parity_energy",
     "pdf",
     "phase_diagram",

@@ -23,8 +23,6 @@ _COLUMNS, _COLUMN_PX, _ROW_GAP_PX, _MARGIN_PX = 4, 490, 34, 24
 _HEADING_PX, _TEXT_PX, _LINE_PX = 20, 12, 15.5
 # Of a line of text in a column.
 _CHARACTERS = 86
-# Names that a drawing gives its parts, and where it uses them.
-_NAMED = re.compile(r'(\bid="|url\(#|xlink:href="#)')
 _CONTENT = re.compile(r"<svg [^>]*>(.*)</svg>", re.DOTALL)
 
 
@@ -58,7 +56,7 @@ def sheet(figures: Sequence[SheetFigure]) -> str:
             left = _MARGIN_PX + column * _COLUMN_PX
             parts.append(_text(left, top + _HEADING_PX, [figure.heading], _HEADING_PX, "bold"))
             for number, each in enumerate(figure.panels):
-                drawn, height = _panel(number, each, len(parts))
+                drawn, height = _panel(number, each)
                 left = _MARGIN_PX + (column + number) * _COLUMN_PX
                 parts.append(f'<g transform="translate({left},{top + 1.6 * _HEADING_PX})">{drawn}</g>')
                 heights.append(height)
@@ -86,14 +84,17 @@ def _rows(figures: Sequence[SheetFigure]) -> Iterator[list[SheetFigure]]:
         yield row
 
 
-def _panel(number: int, each: SheetPanel, name: int) -> tuple[str, float]:
-    """A panel with its texts, as the content of a drawing, and its height; `name` tells it from others."""
+def _panel(number: int, each: SheetPanel) -> tuple[str, float]:
+    """A panel with its texts, as the content of a drawing, and its height.
+
+    Drawings may share the names of their clips: the frames are equal.
+    """
     drawing = svg(panel(number, each.title, each.chart))
     height = size_px(drawing)[1]
     (content,) = _CONTENT.search(drawing).groups()
     lines = [line for text in each.texts for line in textwrap.wrap(text, _CHARACTERS)]
     below = _text(0, height + _LINE_PX, lines, _TEXT_PX)
-    return _NAMED.sub(rf"\g<1>{name}-", content) + below, height + (len(lines) + 1) * _LINE_PX
+    return content + below, height + (len(lines) + 1) * _LINE_PX
 
 
 def _text(left: float, top: float, lines: Sequence[str], size: float, weight: str = "normal") -> str:

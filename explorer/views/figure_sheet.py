@@ -6,7 +6,7 @@ import streamlit as st
 
 from explorer import charts, loading
 from explorer.sheet import FIGURES, Figure, Panel, states_of
-from explorer.views import figures, setting
+from explorer.views import drawing, figures, setting
 
 COLUMNS = 2
 
@@ -43,7 +43,7 @@ def show(figure: Figure, panels: list[Panel]) -> None:
             if panel.chart is None:
                 st.info(panel.caption)
                 continue
-            st.altair_chart(panel.chart, theme=None, width="stretch", key=f"figure {figure.number} {number}")
+            drawing.draw(f"figure {figure.number} {number}", panel.chart, panel.title, panel.rows)
             st.caption(f"**{panel.differs}** {panel.caption}")
     drawn = [panel for panel in panels if panel.chart is not None]
     if drawn:

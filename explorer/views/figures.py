@@ -10,7 +10,7 @@ import streamlit as st
 
 from explorer import charts, loading
 from explorer.bundle import bundle, parquet, program
-from explorer.views import address, opening, setting
+from explorer.views import address, drawing, opening, setting
 
 _MIMES = {
     "csv": "text/csv",
@@ -63,10 +63,10 @@ def show_figure(
     """
     st.subheader(headline, anchor=False)
     if select is None:
-        st.altair_chart(chart, theme=None, width="stretch", key=f"chart {name}")
+        drawing.draw(f"chart {name}", chart, headline, len(table))
         st.caption(caption)
     else:
-        opening.show_chart(f"chart {name}", charts.selectable(chart), select)
+        opening.show_chart(f"chart {name}", charts.selectable(chart), headline, len(table), select)
         st.caption(f"{caption} {opening.HINT}")
     with st.expander("Table and downloads"):
         show_table(name, table)
@@ -136,5 +136,7 @@ def _download(file_name: str, data, label: str | None = None) -> None:
         file_name,
         _MIMES[ending],
         key=f"download {file_name}",
+        # Of many buttons of one name, it says which file this is.
+        help=file_name,
         on_click="ignore",
     )
