@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from nqs import extrapolation
 from nqs.config import ReferenceJob
@@ -134,6 +135,22 @@ class Study:
     def log_tail(self, run_id: str) -> list[str]:
         """The last lines of a run's log; none of an export."""
         return RunDirectory(self.path).log_tail(run_id)
+
+    def row_count(self, table: Table) -> int | None:
+        """Rows of a table's committed levels, from its files' footers alone; None where a file is damaged."""
+        if _is_export(self.path):
+            files = [self.path / f"{table.name}.parquet"]
+        else:
+            directory = RunDirectory(self.path)
+            levels = self.states.select("run_id", "level").iter_rows()
+            committed = {directory.part_name(*level) for level in levels}
+            files = [
+                path for path in files_of(directory, table) if is_compacted(path) or path.name in committed
+            ]
+        try:
+            return sum(pq.read_metadata(path).num_rows for path in files)
+        except (OSError, pa.ArrowException):
+            return None
 
     @cached_property
     def all_weights(self) -> pl.DataFrame:

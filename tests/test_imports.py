@@ -18,6 +18,7 @@ ARROWS = {
     "explorer": (
         "orchestrator.export",
         "orchestrator.store",
+        "orchestrator.story",
         "orchestrator.tables",
         "nqs.config",
         "nqs.masks",

@@ -45,7 +45,9 @@ METHOD_COLOURS = {"imp_wr": "#0072B2", "imp_ct": "#E69F00", "irp_wr": "#CC79A7"}
 METHOD_SHAPES = {"imp_wr": "square", "imp_ct": "diamond", "irp_wr": "triangle-up"}
 NETWORK_LABELS = {"ffnn": "FFNN", "cnn": "CNN", "rescnn": "ResCNN", "odd_parity": "odd parity"}
 _SYMBOLS = {"width_per_spin": "α", "field": "h"}
-FONT = "Source Serif, STIX Two Text, Times New Roman, Liberation Serif, DejaVu Serif, serif"
+# The app's own, then those with all letters of our axes: Times and its likes lack most superscripts and ᵣ, which were
+# then drawn in another font, 10² beside 10⁻⁵. macOS has STIX Two Text, nearly every Linux DejaVu Serif.
+FONT = "Source Serif, STIX Two Text, Libertinus Serif, DejaVu Serif, serif"
 
 # The paper is also what open marks are filled with.
 INK, FAINT_INK, GRID, SHADE, PAPER = "#222222", "#555555", "#E8E8E8", "#009E73", "white"
