@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from rich.console import Console
@@ -15,11 +16,16 @@ from orchestrator.reports import again_sentence
 from orchestrator.run_directory import RunDirectory, StudyError
 from orchestrator.schedule import Schedule, run_states
 from orchestrator.standing import Standing
-from orchestrator.tables import REFERENCES, RUN_FIELDS, TABLES
+from orchestrator.tables import REFERENCES, RUN_FIELDS, TABLES, Column
 from orchestrator.units import Unit, prerequisite, units_of
 
-_FIELDS = {column.name: column.description for column in RUN_FIELDS}
-_REFERENCE_FIELDS = {column.name: column.description for column in REFERENCES.columns}
+
+def _meanings(columns: Iterable[Column]) -> dict[str, str]:
+    return {c.name: c.description + (f", {c.unit}" if c.unit else "") for c in columns}
+
+
+_FIELDS = _meanings(RUN_FIELDS)
+_REFERENCE_FIELDS = _meanings(REFERENCES.columns)
 _LEVEL_COLUMNS = (
     "level",
     "remaining",
