@@ -11,7 +11,7 @@ from rich.table import Table
 from nqs.config import DenseRun, ReferenceJob, TicketRun, TrajectoryRun
 from nqs.identity import NUMERICS_VERSION
 from orchestrator.plan import Job
-from orchestrator.progress import describe, duration
+from orchestrator.progress import describe, duration, moment
 from orchestrator.reports import again_sentence
 from orchestrator.run_directory import RunDirectory, StudyError
 from orchestrator.schedule import Schedule, run_states
@@ -240,7 +240,7 @@ def print_story(console: Console, story: dict) -> None:
             line(f"  {name} = {value}  ({described.get(name, 'bond dimensions in series')})")
     if outcome := story["outcome"]:
         line(
-            f"\n{outcome['outcome']} on {outcome['device']} at {outcome['finished_at']}, in a batch of "
+            f"\n{outcome['outcome']} on {outcome['device']} at {moment(outcome['finished_at'])}, in a batch of "
             f"{outcome['batch']}, {duration(outcome['wall_seconds'] or 0)} of training and measuring, code "
             f"{outcome['code_version']}, numerics version {outcome['numerics_version']}"
         )
@@ -252,7 +252,7 @@ def print_story(console: Console, story: dict) -> None:
         )
     for attempt in story["attempts"]:
         line(
-            f"failure {attempt['attempt']} at level {attempt['level']}, {attempt['at']}, on {attempt['device']}: "
+            f"failure {attempt['attempt']} at level {attempt['level']}, {moment(attempt['at'])}, on {attempt['device']}: "
             f"{attempt['error_class']}: {attempt['message']}"
         )
     if story["log"]:
