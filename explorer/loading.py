@@ -67,7 +67,7 @@ def find_studies(argument: str | None) -> list[Path]:
         raise ValueError(f"{argument} {what}; give a run directory or an exported directory.")
     if not is_study(asked):
         raise ValueError(
-            f"{argument} is neither a run directory (sweep.json, tables/) nor an export (runs.parquet)."
+            f"{argument} is neither a run directory (sweep.json, tables/) nor an export (runs.parquet); give one of them."
         )
     return [asked, *(path for path in found if path.resolve() != asked.resolve())]
 

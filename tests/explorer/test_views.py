@@ -233,7 +233,10 @@ def test_without_run_directories_the_examples_open(app, finished, tmp_path):
     [
         ("nowhere", "nowhere does not exist; give a run directory or an exported directory."),
         ("file.txt", "file.txt is a file; give a run directory or an exported directory."),
-        ("empty", "empty is neither a run directory (sweep.json, tables/) nor an export (runs.parquet)."),
+        (
+            "empty",
+            "empty is neither a run directory (sweep.json, tables/) nor an export (runs.parquet); give one of them.",
+        ),
     ],
 )
 def test_a_command_line_that_names_no_study_gets_a_sentence(app, argument, sentence, tmp_path):
