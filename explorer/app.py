@@ -81,6 +81,7 @@ def choose_study() -> None:
         studies = loading.find_studies(None)
     if not studies:
         loading.select(None)
+        loading.look()
         return
     names = loading.names_of(studies)
     with st.sidebar:
@@ -88,7 +89,7 @@ def choose_study() -> None:
         figures.choose_print()
         st.button("Read again", help="New results of a running sweep also come in with every selection.")
     loading.select(names[chosen])
-    tell(loading.selected().problems)
+    tell(loading.look().problems)
 
 
 def tell(problems: Sequence[str]) -> None:
