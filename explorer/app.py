@@ -14,6 +14,7 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(CHECKOUT))
 
 import streamlit as st
+from altair.utils.schemapi import debug_mode
 
 from explorer import loading
 from explorer.views import address, figures
@@ -109,4 +110,6 @@ page = st.navigation(PAGES, expanded=True)
 choose_study()
 # Before the page, which may end the script.
 st.fragment(watch, run_every=WATCH_SECONDS)()
-page.run()
+# Altair would check each part of a chart as it is made, a quarter of a page's time; a download checks the whole.
+with debug_mode(False):
+    page.run()

@@ -423,7 +423,8 @@ def _explain(options: argparse.Namespace, plan: Plan, out: Path) -> int:
 
 
 def _export(options: argparse.Namespace, plan: Plan, out: Path) -> int:
-    from orchestrator.export import NO_WEIGHTS, export_study, needed_networks
+    from orchestrator.data_dictionary import NO_WEIGHTS
+    from orchestrator.export import export_study, needed_networks
     from orchestrator.standing import Standing
 
     study = Standing.of(plan, out, options.only).study

@@ -19,7 +19,7 @@ from rich.text import Text
 from nqs.config import ReferenceJob
 from orchestrator.costs import Source
 from orchestrator.plan import Job, Plan
-from orchestrator.progress import describe, duration
+from orchestrator.progress import describe, duration, moment
 from orchestrator.run_directory import RunDirectory
 from orchestrator.schedule import Rehearsal, Schedule, rehearse, run_states
 from orchestrator.standing import Standing
@@ -364,7 +364,7 @@ def print_status(console: Console, status: dict) -> None:
     driver = status["driver"]
     _line(
         console,
-        f"running: process {driver['pid']} on {driver['host']} since {driver['since']}"
+        f"running: process {driver['pid']} on {driver['host']} since {moment(driver['since'])}"
         if driver
         else "no driver runs",
     )

@@ -78,13 +78,13 @@ RUN_COLUMNS = (
 # What `Study.states` has beyond the table `states` and the run's own fields.
 STATE_COLUMNS = (
     *_CLUSTERS,
-    Column("reference_energy", _NUMBER, "E0, total, units of J"),
-    Column("reference_energy_error", _NUMBER, "its error"),
+    Column("reference_energy", _NUMBER, "E0, total", "J"),
+    Column("reference_energy_error", _NUMBER, "its error", "J"),
     Column("reference_method", _TEXT, "ed, dmrg or exact"),
     Column("relative_error", _NUMBER, "(E − E0) / |E0|, signed; null where E0 is 0 within its error"),
     Column("relative_error_error", _NUMBER, "one standard error"),
-    Column("error_per_spin", _NUMBER, "(E − E0) / N, signed, units of J"),
-    Column("error_per_spin_error", _NUMBER, "one standard error"),
+    Column("error_per_spin", _NUMBER, "(E − E0) / N, signed", "J"),
+    Column("error_per_spin_error", _NUMBER, "one standard error", "J"),
     Column(
         "below_reference", pa.bool_(), "the energy lies below the reference by more than 5 of their errors"
     ),

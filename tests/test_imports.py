@@ -16,6 +16,7 @@ ARROWS = {
     "orchestrator": ("nqs",),
     # What geometry and masks are has one home; both modules are plain, as PLAIN_NQS holds.
     "explorer": (
+        "orchestrator.data_dictionary",
         "orchestrator.export",
         "orchestrator.store",
         "orchestrator.tables",

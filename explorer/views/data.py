@@ -6,7 +6,7 @@ import streamlit as st
 from explorer import loading
 from explorer.bundle import packed_export
 from explorer.views import address, figures, setting
-from orchestrator.export import EXPORTED, NO_WEIGHTS, Format
+from orchestrator.data_dictionary import EXPORTED, NO_WEIGHTS, Format
 from orchestrator.store import StudyError
 
 SHOWN_ROWS = 200
@@ -62,6 +62,7 @@ figures.show_table(
         {
             "column": [column.name for column in EXPORTED[table]],
             "type": [str(column.type) for column in EXPORTED[table]],
+            "unit": [column.unit for column in EXPORTED[table]],
             "key": [column.name in keys for column in EXPORTED[table]],
             "meaning": [column.description for column in EXPORTED[table]],
         }

@@ -62,7 +62,7 @@ def show_figure(
     """
     st.subheader(headline, anchor=False)
     if select is None:
-        st.altair_chart(chart, theme=None, width="stretch", key=f"chart {name}")
+        draw(f"chart {name}", chart)
         st.caption(caption)
     else:
         opening.show_chart(f"chart {name}", charts.selectable(chart), select)
@@ -77,6 +77,15 @@ def show_figure(
         if again is not None:
             st.caption("The same numbers in a notebook:")
             st.code("\n".join([*setting.lines(), code]), language="python")
+
+
+def draw(key: str, chart: alt.TopLevelMixin) -> None:
+    """The chart alone, as wide as it may be.
+
+    Args:
+        key: unique on the page.
+    """
+    st.vega_lite_chart(charts.on_screen(chart), theme=None, width="stretch", key=key)
 
 
 def offer_drawing(name: str, make: Callable[[], alt.TopLevelMixin], headline: str, caption: str) -> None:

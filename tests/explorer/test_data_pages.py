@@ -8,7 +8,8 @@ import pytest
 
 from explorer import analysis, charts
 from explorer.bundle import packed_export
-from orchestrator.export import EXPORTED, export_study
+from orchestrator.data_dictionary import EXPORTED
+from orchestrator.export import export_study
 from orchestrator.store import REPOSITORY_REFERENCES, read_study
 
 
