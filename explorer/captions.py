@@ -265,7 +265,7 @@ def equivalence_sentence(row: dict, alpha: float, labels: dict[str, str]) -> str
 
 
 def region_headline(found: Regions, quantity: Quantity) -> str:
-    """With what power the curves fall between their plateaus, and how many have which.
+    """With what power the curves fall between their plateaus, how many have which, and how many are of another form.
 
     Args:
         found: from `analysis.fit_regions`.
@@ -273,14 +273,15 @@ def region_headline(found: Regions, quantity: Quantity) -> str:
     """
     name, values, curves = quantity.name.capitalize(), found.values, len(found.curves)
     exponents = values.filter(pl.col("value") == EXPONENT)["estimate"]
+    refused = [f"{found.refused} of {curves} are of another form"] if found.refused else []
     if exponents.is_empty():
-        return f"{name}: no curve has a power law"
+        return f"{name}: no curve is shown to have one power law{''.join(f'; {text}' for text in refused)}"
     low, high = f"{exponents.min():.1f}", f"{exponents.max():.1f}"
     power = low if low == high else f"{low} to {high}"
     plateaus = [
         f"{(values['value'] == plateau).sum()} of {curves} reach a {plateau}" for plateau in (LOW, HIGH)
     ]
-    return f"{name} falls with the power {power} of the weights; {' and '.join(plateaus)}"
+    return f"{name} falls with the power {power} of the weights; {_listed(plateaus + refused)}"
 
 
 def region_table(found: Regions, by: str, names: list[str]) -> pl.DataFrame:
@@ -303,6 +304,9 @@ def region_table(found: Regions, by: str, names: list[str]) -> pl.DataFrame:
         ),
         *("densities", "trajectories", "networks"),
         pl.Series("bends w", [interval(width, None, None) for width in found.curves["width"]], pl.String),
+        pl.Series(
+            "misfit p", [interval(p, None, None) for p in found.curves["misfit_probability"]], pl.String
+        ),
         *("interval", "remark"),
     )
 

@@ -66,6 +66,9 @@ from explorer.charts.regions import (
 from explorer.charts.robustness import (
     replicates,
 )
+from explorer.charts.screen import (
+    on_screen,
+)
 from explorer.charts.selection import (
     selectable,
 )
@@ -115,6 +118,7 @@ __all__ = [
     "level_steps",
     "mask_comparison",
     "mask_transfer",
+    "on_screen",
     "parity_energy",
     "pdf",
     "phase_diagram",

@@ -38,7 +38,7 @@ def show(figure: Figure, panels: list[Panel]) -> None:
             if panel.chart is None:
                 st.info(panel.caption)
                 continue
-            st.altair_chart(panel.chart, theme=None, width="stretch", key=f"figure {figure.number} {number}")
+            figures.draw(f"figure {figure.number} {number}", panel.chart)
             st.caption(panel.caption)
     drawn = [panel for panel in panels if panel.chart is not None]
     if drawn:

@@ -23,7 +23,7 @@ _MIMES = {
 _PRINT, _FIRST_PRINT = "print", next(iter(charts.PRINTS))
 _LABELS = {"parquet": "Parquet", "zip": "all of it, with the code"}
 
-
+ROWS_A_PAGE = 1000
 # Parts of names of columns whose values may be of any size.
 _SMALL = ("error", "mean", "low", "high", "uncertainty", "difference", "deviation", "gap")
 
@@ -62,7 +62,7 @@ def show_figure(
     """
     st.subheader(headline, anchor=False)
     if select is None:
-        st.altair_chart(chart, theme=None, width="stretch", key=f"chart {name}")
+        draw(f"chart {name}", chart)
         st.caption(caption)
     else:
         opening.show_chart(f"chart {name}", charts.selectable(chart), select)
@@ -77,6 +77,15 @@ def show_figure(
         if again is not None:
             st.caption("The same numbers in a notebook:")
             st.code("\n".join([*setting.lines(), code]), language="python")
+
+
+def draw(key: str, chart: alt.TopLevelMixin) -> None:
+    """The chart alone, as wide as it may be.
+
+    Args:
+        key: unique on the page.
+    """
+    st.vega_lite_chart(charts.on_screen(chart), theme=None, width="stretch", key=key)
 
 
 def offer_drawing(name: str, make: Callable[[], alt.TopLevelMixin], headline: str, caption: str) -> None:
@@ -101,11 +110,27 @@ def _offer_files(name: str, make: Callable[[], alt.TopLevelMixin], headline: str
 
 
 def show_table(name: str, table: pl.DataFrame) -> None:
-    """A table with its downloads as CSV and Parquet."""
-    st.dataframe(table, hide_index=True, key=f"table {name}", column_config=_with_enough_digits(table))
+    """A table with its downloads as CSV and Parquet, which have all of it; a long one is shown a page at a time."""
+    st.dataframe(
+        _page_of(name, table), hide_index=True, key=f"table {name}", column_config=_with_enough_digits(table)
+    )
     with st.container(horizontal=True):
         _download(f"{name}.csv", lambda: table.write_csv().encode())
         _download(f"{name}.parquet", lambda: parquet(table))
+
+
+def _page_of(name: str, table: pl.DataFrame) -> pl.DataFrame:
+    """At most `ROWS_A_PAGE` rows: all that is given goes to the browser, with every selection, whether it is seen or not."""
+    if len(table) <= ROWS_A_PAGE:
+        return table
+    first = address.choose(
+        "Rows",
+        f"rows-{name}",
+        range(0, len(table), ROWS_A_PAGE),
+        0,
+        names=lambda first: f"{first + 1}–{min(first + ROWS_A_PAGE, len(table))} of {len(table)}",
+    )
+    return table[first : first + ROWS_A_PAGE]
 
 
 def _with_enough_digits(table: pl.DataFrame) -> dict:

@@ -8,6 +8,7 @@ import altair as alt
 import polars as pl
 import streamlit as st
 
+from explorer.charts.screen import on_screen
 from explorer.charts.selection import NETWORK
 from explorer.views import address, setting
 
@@ -33,7 +34,9 @@ def show_chart(key: str, chart: alt.TopLevelMixin, networks: pl.DataFrame) -> No
         # On the network's page itself, before its widgets are drawn: afterwards they can't be changed.
         st.session_state.update(link(network))
 
-    st.altair_chart(chart, theme=None, width="stretch", key=key, on_select=follow, selection_mode=NETWORK)
+    st.vega_lite_chart(
+        on_screen(chart), theme=None, width="stretch", key=key, on_select=follow, selection_mode=NETWORK
+    )
     if _ASKED in st.session_state:
         st.switch_page(PAGE, query_params=st.session_state.pop(_ASKED))
 

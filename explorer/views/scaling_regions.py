@@ -95,7 +95,8 @@ regions = analysis.fit_regions(states, quantity, {by!r}, {horizontal!r}, {confid
 """
 method = (
     f"Lines: least-squares fits of plateau, power law and plateau; dotted: plateaus, dashed: boundaries, with "
-    f"{confidence:.0%} intervals in the table: {', '.join(sorted(set(regions.curves['interval'].drop_nulls())))}."
+    f"{confidence:.0%} intervals in the table: {', '.join(sorted(set(regions.curves['interval'].drop_nulls())))}. "
+    "Curves that the form misses by more than their scatter have none."
 )
 figures.show_figure(
     f"scaling-regions-{column}-by-{by}",

@@ -75,4 +75,4 @@ def test_the_page_draws_what_there_is_and_says_what_is_missing(app, finished):
 def test_reading_other_studies_does_not_make_the_open_one_look_changed(app, finished, tmp_path):
     shutil.copytree(finished, tmp_path / "data" / "another")
     test = app(finished, "figure_sheet")
-    assert test.session_state["fingerprint_shown"] == loading.fingerprint(finished)
+    assert test.session_state["shown"] is loading.open_study(finished)
