@@ -1,11 +1,12 @@
 """What a unit of work costs: arithmetic on configs, scaled by the times that were measured.
 
-Seconds of a training step with n live of n0 weights, N sites, M hidden units and S samples, terms as
-measured on one core with AVX-512 (docs/performance.md); elsewhere only their ratios matter:
+Seconds of a training step with n live of n0 weights, N sites, M hidden units and S samples, b the bucket that n is
+padded to where it is solved in parameters (`nqs.layouts.live_bucket`). Fitted to the 24 steps of docs/performance.md, one
+core with AVX-512, within 6 %; elsewhere only their ratios matter:
 
-    sweep and flip ratios      1.2e-10 S n + 5e-9 S N
-    SR in samples              4.8e-12 S³ + 1.2e-12 S² min(n, n0 − n) + 7e-11 S N M
-    SR in parameters           4.8e-12 n³ + 2.5e-12 S n² + 1e-9 S n
+    sweep and flip ratios      1.1e-10 S n + 6.5e-9 S N
+    SR in samples              5.7e-12 S³ + 1.3e-12 S² min(n, n0 − n) + 6.9e-11 S N M
+    SR in parameters           3.7e-12 b³ + 5.3e-12 S b²
 
 A convolution by lists touches its live kernel entries at every site; a deep network makes 3 N + 2 forwards of
 all samples and their gradients, of n0 products and F features a site (fitted to residual networks of 288 and 18432
@@ -40,6 +41,7 @@ from nqs.config import (
     TransverseFieldIsing,
 )
 from nqs.identity import canonical_json
+from nqs.layouts import live_bucket
 from nqs.replicas import compiled_program
 from orchestrator.plan import Job, Plan
 from orchestrator.rates import Rates, Trained
@@ -49,7 +51,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 NO_RATES = Rates()
-SECONDS_PER_STEP = 5e-5
+SECONDS_PER_STEP = 3.2e-5
 # Dispatch and measurement set-up.
 SECONDS_PER_LEVEL = 0.3
 # What the compilation of one program may explain of a slot's first unit: 3 to 40 s in the studies of data/.
@@ -75,15 +77,16 @@ def step_seconds(run: Run, level: int) -> float:
     if isinstance(dense.network, (FlaxNetwork, ResidualConvolutional)):
         forwards = (3 * sites + 5) * _forward_seconds(dense)
         return SECONDS_PER_STEP + forwards + 1e-11 * samples**2 * min(samples, live)
-    in_parameters = 4.8e-12 * live**3 + 2.5e-12 * samples * live**2 + 1e-9 * samples * live
-    solve = in_parameters
-    if live >= samples:
+    bucket = live_bucket(live, samples)
+    if bucket is None:
         listed = min(live, dense.initial_parameters - live)
         solve = (
-            4.8e-12 * samples**3
-            + 1.2e-12 * samples**2 * listed
-            + 7e-11 * samples * sites * dense.network.hidden(sites)
+            5.7e-12 * samples**3
+            + 1.3e-12 * samples**2 * listed
+            + 6.9e-11 * samples * sites * dense.network.hidden(sites)
         )
+    else:
+        solve = 3.7e-12 * bucket**3 + 5.3e-12 * samples * bucket**2
     return SECONDS_PER_STEP + sweep_seconds(run, level) + solve
 
 
@@ -95,7 +98,7 @@ def sweep_seconds(run: Run, level: int) -> float:
         return (2 * sites + 2) * _forward_seconds(dense)
     if isinstance(dense.network, Convolutional):
         return 4e-9 * samples * sites * live
-    return samples * (1.2e-10 * live + 5e-9 * sites)
+    return samples * (1.1e-10 * live + 6.5e-9 * sites)
 
 
 def _forward_seconds(dense: DenseRun) -> float:
@@ -319,5 +322,5 @@ def _shape(unit: Unit, job: Job) -> tuple:
     if isinstance(job, ReferenceJob):
         return ("reference", job.hamiltonian.kind, job.method)
     dense = job.dense
-    in_samples = job.remaining(unit.level) >= dense.training.samples
+    in_samples = live_bucket(job.remaining(unit.level), dense.training.samples) is None
     return (dense.hamiltonian.kind, dense.hamiltonian.side, dense.network, dense.training.samples, in_samples)

@@ -184,7 +184,11 @@ def _plan_cells(run: dict) -> tuple[str, ...]:
 
 
 def _plan_totals(plan: dict) -> str:
-    nothing = ", nothing measured yet" if plan["estimate"] == "default rates" else ""
+    nothing = (
+        ", nothing measured yet; a slot that shares its core takes longer"
+        if plan["estimate"] == "default rates"
+        else ""
+    )
     estimated = f"from {_SOURCES[plan['estimate']]}{nothing}"
     hours = plan["device_hours"]
     trainings = [run for run in plan["runs"] if run["kind"] != "reference"]
