@@ -28,6 +28,11 @@ from explorer.numbers import NONE, SUPERSCRIPTS, interval, interval_alone, with_
 
 # How a caption says what a chart does with intervals of many decades.
 CUT = "cut where they reach a decade beyond all marks"
+# What the lines of `charts.regions` are.
+NO_REGIONS = "Curves that the form misses by more than their scatter have none."
+REGION_LINES = (
+    "Lines: least-squares fits of plateau, power law and plateau; dotted: plateaus, dashed: boundaries"
+)
 
 
 def point_caption(points: pl.DataFrame, quantity: Quantity, confidence: float) -> str:
@@ -273,7 +278,8 @@ def region_headline(found: Regions, quantity: Quantity) -> str:
     """
     name, values, curves = quantity.name.capitalize(), found.values, len(found.curves)
     exponents = values.filter(pl.col("value") == EXPONENT)["estimate"]
-    refused = [f"{found.refused} of {curves} are of another form"] if found.refused else []
+    are = "is" if found.refused == 1 else "are"
+    refused = [f"{found.refused} of {curves} {are} of another form"] if found.refused else []
     if exponents.is_empty():
         return f"{name}: no curve is shown to have one power law{''.join(f'; {text}' for text in refused)}"
     low, high = f"{exponents.min():.1f}", f"{exponents.max():.1f}"

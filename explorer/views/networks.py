@@ -5,7 +5,7 @@ import polars as pl
 import streamlit as st
 
 from explorer import analysis, captions, charts
-from explorer.views import address, chosen, figures, opening, panels, setting
+from explorer.views import address, chosen, figures, opening, panels, setting, story
 
 # So that the same two masks have the same chance whenever they are looked at.
 CHANCE_SEED, CONFIDENCE = 0, 0.95
@@ -158,3 +158,4 @@ show_curve()
 if layer is not None and layer.mask.any():
     show_distributions(layer)
     show_comparison(layer)
+story.show_story(networks["of_run"][0])
