@@ -34,10 +34,12 @@ BY_BOOTSTRAP = "parametric bootstrap along one trajectory"
 PLATEAU_DENSITIES = 3
 # … and when the error falls there with less than this part of the exponent.
 FLAT = 0.5
-# A curve is not of the form when scatter departs so far from it with less than this probability …
+# A curve departs from the form when scatter does so with less than this probability …
 MISFIT_LEVEL = 0.01
 # … and by more than this in ln error: of enough trajectories any curve shows that it is no exact power.
 LEAST_MISFIT = 0.1
+# Up to a factor of 1.5 over decades of errors the form still says something of the curve; beyond it has no number.
+MOST_MISFIT = float(np.log(1.5))
 # An exponent whose interval is wider than this factor is not known to its order of magnitude.
 _WIDEST_EXPONENT = 10.0
 # Five parameters and something to judge them by.
@@ -84,7 +86,7 @@ class Regions:
     def refused(self) -> int:
         """How many curves are shown not to be of the form."""
         return self.curves.filter(
-            pl.col("misfit_probability") < MISFIT_LEVEL, pl.col("misfit") > LEAST_MISFIT
+            pl.col("misfit_probability") < MISFIT_LEVEL, pl.col("misfit") > MOST_MISFIT
         ).height
 
 
@@ -104,7 +106,8 @@ def fit_regions(
     when the error falls there with less than the part `FLAT` of the exponent. Densities where half of the
     errors are smaller than their own uncertainty are left out, and so are trajectories with less than half of the
     longest's densities. A curve that departs from every such shape by more
-    than its scatter (`region_misfit`, at `MISFIT_LEVEL`) gets a sentence and no number.
+    than its scatter (`region_misfit`, at `MISFIT_LEVEL`) gets a sentence, and no number where it departs by more than
+    `MOST_MISFIT`.
 
     With two trajectories or more the intervals are Student's t on the spread of the fits that leave out one
     trajectory (the jackknife; a bootstrap of so few trajectories covers too seldom, see docs/analysis.md).
@@ -266,7 +269,9 @@ def _fit_curve(curve: _Curve, confidence: float, generator: np.random.Generator)
     x, y = ladder
     misfit = lack_of_fit(y - shape.predict(parameters, x), shape.jacobian(parameters, x), generator)
     if misfit and misfit.probability < MISFIT_LEVEL and misfit.size > LEAST_MISFIT:
-        return _Found(densities, trajectories, (*remarks, _misfit_sentence(misfit, x, y)), misfit=misfit)
+        remarks = [*remarks, _misfit_sentence(misfit, x, y)]
+        if misfit.size > MOST_MISFIT:
+            return _Found(densities, trajectories, tuple(remarks), misfit=misfit)
     resample = _leave_one_out if trajectories > 1 else _drawn_again
     resampled = resample(shape, parameters, scatter, curve, generator)
     values = _with_intervals(shape, parameters, resampled, curve, confidence)
@@ -327,10 +332,16 @@ def _misfit_sentence(misfit: Misfit, x: np.ndarray, y: np.ndarray) -> str:
     """By how much and where the form misses the mean curve, and its steepest level step, which bounds any power."""
     powers = -np.diff(y.mean(axis=0)) / np.diff(x)
     steepest = int(np.argmax(powers))
+    refused = misfit.size > MOST_MISFIT
+    so = (
+        "so no exponent and no boundary is given"
+        if refused
+        else "and the intervals, of scatter alone, leave it out"
+    )
     return (
-        f"Not of this form: the closest plateau, power law and plateau misses the mean curve by a factor of "
-        f"{np.exp(misfit.size):.2g} (root mean square of the logarithm), most clearly at {np.exp(x[misfit.place]):.3g}. "
-        f"Scatter does so with p < {MISFIT_LEVEL:g}, so no exponent and no boundary is given. From one level to the next "
+        f"{'Not' if refused else 'Roughly'} of this form: the closest plateau, power law and plateau misses the mean curve "
+        f"by a factor of {np.exp(misfit.size):.2g} (root mean square of the logarithm), most clearly at "
+        f"{np.exp(x[misfit.place]):.3g}. Scatter does so with p < {MISFIT_LEVEL:g}, {so}. From one level to the next "
         f"the power is at most {powers[steepest]:.2g}, between {np.exp(x[steepest]):.3g} and {np.exp(x[steepest + 1]):.3g}."
     )
 
