@@ -111,8 +111,7 @@ def choose_other() -> dict | None:
         return None
     run_id = address.choose("Compare its mask with", "other", list(names), list(names)[1], names=names.get)
     levels = others.filter(pl.col("run_id") == run_id)
-    distance = (pl.col("remaining") - network["remaining"]).abs()
-    return next(levels.sort(distance, "level").iter_rows(named=True), None)
+    return None if levels.is_empty() else chosen.nearest(levels, network["parameters_per_spin"])
 
 
 def show_comparison(layer: analysis.HiddenLayer) -> None:
