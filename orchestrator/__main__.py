@@ -544,12 +544,17 @@ def _run(options: argparse.Namespace, plan: Plan, directory: RunDirectory, engin
                 # Polars raises it when SIGINT comes while it reads, whatever handler there is.
                 interrupted = True
     if interrupted or signals.received():
-        command = shlex.join(["python", "-m", "orchestrator", *sys.argv[1:]])
+        command = " ".join(["python -m orchestrator", *map(_as_typed, sys.argv[1:])])
         print(f"interrupted; all that was committed is kept, and the same command goes on: {command}")
         return INTERRUPTED
     # What failed and was not tried in this start, by --limit say, remains a failure.
     ended = Standing.of(plan, directory.path, options.only)
     return _finish(options, ended, started, loop)
+
+
+def _as_typed(word: str) -> str:
+    """A word of a command for a shell, in double quotes where a person would write them: --only has texts in single ones."""
+    return f'"{word}"' if "'" in word and not set(word) & set('"$`\\!') else shlex.quote(word)
 
 
 def _close_unclosed(standing: Standing, directory: RunDirectory) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from io import StringIO
 from pathlib import Path
 
 from rich.console import Console
@@ -48,6 +49,8 @@ _OUTCOME_COLUMNS = (
 _ATTEMPT_COLUMNS = ("level", "attempt", "error_class", "message", "device", "at")
 # What a person reads of a list; --json has all of it.
 _SHOWN = 8
+# Characters of a line, where no terminal says how many it has; of texts that are not cut there, a table's.
+_TEXT_WIDTH = 110
 
 
 def find_run(standing: Standing, beginning: str) -> str:
@@ -212,6 +215,18 @@ def _files(directory: RunDirectory, run_id: str) -> list[Path]:
     parts = [path for table in TABLES.values() for path in directory.table(table).glob(f"{run_id}.*")]
     checkpoints = [found.path for found in directory.checkpoints_of(run_id)]
     return sorted(path for path in (*parts, *checkpoints, directory.log(run_id)) if path.exists())
+
+
+def story_text(path: Path, run_id: str) -> str:
+    """What --explain prints of a run, for other programs: as the plan in the run directory asks for it.
+
+    Raises:
+        StudyError: there is no run directory at the path, its plan is damaged, or it has no such run.
+    """
+    standing = Standing.of(RunDirectory(path).read_plan(), path)
+    console = Console(file=StringIO(), width=_TEXT_WIDTH)
+    print_story(console, story_data(standing, find_run(standing, run_id)))
+    return console.file.getvalue()
 
 
 def print_story(console: Console, story: dict) -> None:

@@ -19,6 +19,7 @@ ARROWS = {
         "orchestrator.data_dictionary",
         "orchestrator.export",
         "orchestrator.store",
+        "orchestrator.story",
         "orchestrator.tables",
         "nqs.config",
         "nqs.masks",

@@ -20,8 +20,6 @@ from explorer.analysis.collapse import (
     NoCollapse,
     ScalingForm,
     collapse,
-    collapse_headline,
-    collapse_row,
     collapsed_points,
     scaling_function,
 )
@@ -34,6 +32,7 @@ from explorer.analysis.collapse_quality import (
     houdayer_hartmann,
 )
 from explorer.analysis.collapse_systematics import (
+    SURE_DEVIATION,
     collapse_choices,
     compare_forms,
     systematic_errors,
@@ -181,6 +180,7 @@ __all__ = [
     "ROUNDING",
     "SETTINGS",
     "SORTS",
+    "SURE_DEVIATION",
     "TABLE_CONFIDENCE",
     "TICKET_PAIRS",
     "TRAJECTORY",
@@ -204,8 +204,6 @@ __all__ = [
     "closed_form",
     "collapse",
     "collapse_choices",
-    "collapse_headline",
-    "collapse_row",
     "collapsed_points",
     "compare_directly",
     "compare_forms",

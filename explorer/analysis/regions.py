@@ -13,7 +13,7 @@ constant and a power of n has w = 1/β.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import polars as pl
@@ -34,10 +34,12 @@ BY_BOOTSTRAP = "parametric bootstrap along one trajectory"
 PLATEAU_DENSITIES = 3
 # … and when the error falls there with less than this part of the exponent.
 FLAT = 0.5
-# A curve is not of the form when scatter departs so far from it with less than this probability …
+# A curve departs from the form when scatter does so with less than this probability …
 MISFIT_LEVEL = 0.01
 # … and by more than this in ln error: of enough trajectories any curve shows that it is no exact power.
 LEAST_MISFIT = 0.1
+# Up to a factor of 1.5 over decades of errors the form still says something of the curve; beyond it has no number.
+MOST_MISFIT = float(np.log(1.5))
 # An exponent whose interval is wider than this factor is not known to its order of magnitude.
 _WIDEST_EXPONENT = 10.0
 # Five parameters and something to judge them by.
@@ -84,7 +86,7 @@ class Regions:
     def refused(self) -> int:
         """How many curves are shown not to be of the form."""
         return self.curves.filter(
-            pl.col("misfit_probability") < MISFIT_LEVEL, pl.col("misfit") > LEAST_MISFIT
+            pl.col("misfit_probability") < MISFIT_LEVEL, pl.col("misfit") > MOST_MISFIT
         ).height
 
 
@@ -104,7 +106,8 @@ def fit_regions(
     when the error falls there with less than the part `FLAT` of the exponent. Densities where half of the
     errors are smaller than their own uncertainty are left out, and so are trajectories with less than half of the
     longest's densities. A curve that departs from every such shape by more
-    than its scatter (`region_misfit`, at `MISFIT_LEVEL`) gets a sentence and no number.
+    than its scatter (`region_misfit`, at `MISFIT_LEVEL`) gets a sentence, and no number where it departs by more than
+    `MOST_MISFIT`.
 
     With two trajectories or more the intervals are Student's t on the spread of the fits that leave out one
     trajectory (the jackknife; a bootstrap of so few trajectories covers too seldom, see docs/analysis.md).
@@ -145,27 +148,49 @@ def fit_regions(
 
 @dataclass(frozen=True)
 class _Curve:
-    """Points of one curve: ln density, ln error, its measurement error, and the trajectory it belongs to."""
+    """Points of one curve: ln density, ln error, its measurement error, and the trajectory it belongs to.
 
-    x: np.ndarray
+    Trajectories have the same levels, so there are few densities x_j and of each as many points as trajectories. A sum
+    Σ w (y − f(x))² over all points is Σ_j W_j (Y_j − f(x_j))² + a constant, with W_j and Y_j the sum of the weights
+    and the weighted mean at x_j: what is fitted is fitted to those, with the same minimum and a hundredth of the work.
+    """
+
     y: np.ndarray
     error: np.ndarray
     trajectory: np.ndarray
+    densities: np.ndarray  # their logarithms, ascending
+    place: np.ndarray  # of each point among the densities
 
     @classmethod
     def of(cls, points: pl.DataFrame, horizontal: str) -> _Curve:
+        x = points[horizontal].cast(pl.Float64).log().to_numpy()
         return cls(
-            points[horizontal].cast(pl.Float64).log().to_numpy(),
             points["mean"].to_numpy(),
             points["measurement_error"].fill_null(0.0).fill_nan(0.0).to_numpy(),
             points["dense_run_id"].rank("dense").cast(pl.Int64).to_numpy(),
+            *np.unique(x, return_inverse=True),
         )
 
+    @property
+    def x(self) -> np.ndarray:
+        return self.densities[self.place]
+
     def part(self, kept: np.ndarray) -> _Curve:
-        return _Curve(self.x[kept], self.y[kept], self.error[kept], self.trajectory[kept])
+        densities, place = np.unique(self.x[kept], return_inverse=True)
+        return _Curve(self.y[kept], self.error[kept], self.trajectory[kept], densities, place)
 
     def with_values(self, y: np.ndarray) -> _Curve:
-        return _Curve(self.x, y, self.error, self.trajectory)
+        return replace(self, y=y)
+
+    def means(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """W and Y of the densities, 0 where there is no point."""
+        total = np.bincount(self.place, weights, len(self.densities))
+        sums = np.bincount(self.place, weights * self.y, len(self.densities))
+        return total, np.divide(sums, total, out=np.zeros_like(sums), where=total > 0)
+
+    def residuals(self, shape: _Shape, parameters: np.ndarray) -> np.ndarray:
+        """(points,) y less what the fit says."""
+        return self.y - shape.predict(parameters, self.densities)[self.place]
 
 
 @dataclass(frozen=True)
@@ -249,7 +274,7 @@ class _Found:
 
 def _fit_curve(curve: _Curve, confidence: float, generator: np.random.Generator) -> _Found:
     curve, remarks = _resolved(_advanced(curve))
-    densities, trajectories = len(np.unique(curve.x)), len(np.unique(curve.trajectory))
+    densities, trajectories = len(curve.densities), len(np.unique(curve.trajectory))
     if densities < _FEWEST_DENSITIES:
         remark = (
             f"{densities} densities are too few to tell three regions apart; {_FEWEST_DENSITIES} are needed."
@@ -266,7 +291,9 @@ def _fit_curve(curve: _Curve, confidence: float, generator: np.random.Generator)
     x, y = ladder
     misfit = lack_of_fit(y - shape.predict(parameters, x), shape.jacobian(parameters, x), generator)
     if misfit and misfit.probability < MISFIT_LEVEL and misfit.size > LEAST_MISFIT:
-        return _Found(densities, trajectories, (*remarks, _misfit_sentence(misfit, x, y)), misfit=misfit)
+        remarks = [*remarks, _misfit_sentence(misfit, x, y)]
+        if misfit.size > MOST_MISFIT:
+            return _Found(densities, trajectories, tuple(remarks), misfit=misfit)
     resample = _leave_one_out if trajectories > 1 else _drawn_again
     resampled = resample(shape, parameters, scatter, curve, generator)
     values = _with_intervals(shape, parameters, resampled, curve, confidence)
@@ -286,7 +313,7 @@ def _fit_curve(curve: _Curve, confidence: float, generator: np.random.Generator)
 
 def _resolved(curve: _Curve) -> tuple[_Curve, list[str]]:
     """The curve without densities where half of the errors are below their own uncertainty, and a sentence of these."""
-    unknown = [x for x in np.unique(curve.x) if np.median(curve.error[curve.x == x]) >= 1]
+    unknown = [x for x in curve.densities if np.median(curve.error[curve.x == x]) >= 1]
     if not unknown:
         return curve, []
     remark = (
@@ -327,10 +354,16 @@ def _misfit_sentence(misfit: Misfit, x: np.ndarray, y: np.ndarray) -> str:
     """By how much and where the form misses the mean curve, and its steepest level step, which bounds any power."""
     powers = -np.diff(y.mean(axis=0)) / np.diff(x)
     steepest = int(np.argmax(powers))
+    refused = misfit.size > MOST_MISFIT
+    so = (
+        "so no exponent and no boundary is given"
+        if refused
+        else "and the intervals, of scatter alone, leave it out"
+    )
     return (
-        f"Not of this form: the closest plateau, power law and plateau misses the mean curve by a factor of "
-        f"{np.exp(misfit.size):.2g} (root mean square of the logarithm), most clearly at {np.exp(x[misfit.place]):.3g}. "
-        f"Scatter does so with p < {MISFIT_LEVEL:g}, so no exponent and no boundary is given. From one level to the next "
+        f"{'Not' if refused else 'Roughly'} of this form: the closest plateau, power law and plateau misses the mean curve "
+        f"by a factor of {np.exp(misfit.size):.2g} (root mean square of the logarithm), most clearly at "
+        f"{np.exp(x[misfit.place]):.3g}. Scatter does so with p < {MISFIT_LEVEL:g}, {so}. From one level to the next "
         f"the power is at most {powers[steepest]:.2g}, between {np.exp(x[steepest]):.3g} and {np.exp(x[steepest + 1]):.3g}."
     )
 
@@ -360,11 +393,11 @@ def _fit_with_scatter(shape: _Shape, curve: _Curve, q: float) -> tuple[np.ndarra
     """Parameters, and the scatter for which χ² equals the degrees of freedom."""
     freedom = max(len(curve.x) - shape.size, 1)
     parameters = _start(shape, curve, q)
-    scatter = _scatter(curve.y - shape.predict(parameters, curve.x), curve.error, freedom)
+    scatter = _scatter(curve.residuals(shape, parameters), curve.error, freedom)
     for _ in range(_ROUNDS):
         parameters = _fit(shape, curve, parameters, scatter)
         before = scatter
-        scatter = _scatter(curve.y - shape.predict(parameters, curve.x), curve.error, freedom)
+        scatter = _scatter(curve.residuals(shape, parameters), curve.error, freedom)
         if abs(scatter - before) < 0.01 * before:
             break
     return parameters, scatter
@@ -384,7 +417,9 @@ def _scatter(residuals: np.ndarray, error: np.ndarray, freedom: int) -> float:
 
 def _start(shape: _Shape, curve: _Curve, q: float) -> np.ndarray:
     """The best of a grid of boundaries; a and β follow from them by linear regression."""
-    grid = np.linspace(curve.x.min(), curve.x.max(), 16)[1:-1]
+    grid = np.linspace(curve.densities[0], curve.densities[-1], 16)[1:-1]
+    counts, means = curve.means(np.ones_like(curve.y))
+    y_mean = np.average(means, weights=counts)
     if shape.high and shape.low:
         boundaries = [(lower, upper) for i, lower in enumerate(grid) for upper in grid[i + 1 :]]
     else:
@@ -392,30 +427,31 @@ def _start(shape: _Shape, curve: _Curve, q: float) -> np.ndarray:
     best, lowest = None, np.inf
     for chosen in boundaries:
         parameters = np.array([0.0, 0.0, *chosen, *([q] if chosen else [])])
-        c = shape.bent(parameters, curve.x)[0]
-        c_mean, y_mean = c.mean(), curve.y.mean()
-        spread = np.sum((c - c_mean) ** 2)
-        beta = -np.sum((c - c_mean) * (curve.y - y_mean)) / spread if spread > 0 else 0.0
+        c = shape.bent(parameters, curve.densities)[0]
+        c_mean = np.average(c, weights=counts)
+        spread = counts @ (c - c_mean) ** 2
+        beta = -(counts * (c - c_mean)) @ (means - y_mean) / spread if spread > 0 else 0.0
         parameters[:2] = y_mean + beta * c_mean, beta
-        squares = float(np.sum((curve.y - shape.predict(parameters, curve.x)) ** 2))
+        squares = counts @ (means - shape.predict(parameters, curve.densities)) ** 2
         if squares < lowest:
             best, lowest = parameters, squares
     return best
 
 
 def _fit(shape: _Shape, curve: _Curve, start: np.ndarray, scatter: float) -> np.ndarray:
-    deviation = np.sqrt(curve.error**2 + scatter**2)
+    weights, means = curve.means(1 / (curve.error**2 + scatter**2))
+    roots = np.sqrt(weights)
     bent = shape.size > 2
     expectation = np.zeros((1, shape.size))
     expectation[0, -1] = 1 / _EXPECTED_SPREAD
 
     def residuals(parameters: np.ndarray) -> np.ndarray:
-        of_points = (shape.predict(parameters, curve.x) - curve.y) / deviation
-        return np.append(of_points, parameters[-1] / _EXPECTED_SPREAD) if bent else of_points
+        of_means = (shape.predict(parameters, curve.densities) - means) * roots
+        return np.append(of_means, parameters[-1] / _EXPECTED_SPREAD) if bent else of_means
 
     def jacobian(parameters: np.ndarray) -> np.ndarray:
-        of_points = shape.jacobian(parameters, curve.x) / deviation[:, None]
-        return np.concatenate([of_points, expectation]) if bent else of_points
+        of_means = shape.jacobian(parameters, curve.densities) * roots[:, None]
+        return np.concatenate([of_means, expectation]) if bent else of_means
 
     with np.errstate(over="ignore", invalid="ignore"):
         # With its full output it warns of nothing: what ran off is judged by `_is_sound` and by the spread.
@@ -444,7 +480,7 @@ def _is_sound(shape: _Shape, parameters: np.ndarray, curve: _Curve) -> bool:
 
 def _on_law(shape: _Shape, parameters: np.ndarray, curve: _Curve) -> int:
     """How many densities lie between the boundaries, or beyond the only one."""
-    x, boundaries = np.unique(curve.x), parameters[2:-1]
+    x, boundaries = curve.densities, parameters[2:-1]
     above = x > boundaries[0] if shape.high else np.full(len(x), True)
     below = x < boundaries[-1] if shape.low else np.full(len(x), True)
     return int(np.sum(above & below))
@@ -461,15 +497,15 @@ def _is_flat(curve: _Curve, beyond: np.ndarray, is_reached: bool, beta: float) -
 
 def _criterion(shape: _Shape, parameters: np.ndarray, curve: _Curve, densities: int) -> float:
     """Bayesian information criterion. Densities count, not networks: a bend of the curve is common to all."""
-    residuals = curve.y - shape.predict(parameters, curve.x)
+    residuals = curve.residuals(shape, parameters)
     # The curves have no structure below 1e-6 of their logarithm; exact data must not take the logarithm of zero.
     return densities * float(np.log(np.mean(residuals**2) + 1e-12)) + shape.size * float(np.log(densities))
 
 
 def _independent_points(shape: _Shape, parameters: np.ndarray, curve: _Curve) -> float:
     """How many independent points the curve is worth: n (1 − φ) / (1 + φ), φ between neighbouring levels."""
-    correlation = _correlation(curve.y - shape.predict(parameters, curve.x), curve)
-    return len(curve.x) * (1 - correlation) / (1 + correlation)
+    correlation = _correlation(curve.residuals(shape, parameters), curve)
+    return len(curve.y) * (1 - correlation) / (1 + correlation)
 
 
 def _correlation(residuals: np.ndarray, curve: _Curve) -> float:
@@ -577,7 +613,7 @@ def _remarks(shape: _Shape, parameters: np.ndarray, curve: _Curve) -> list[str]:
 
 def _jump_sentence(parameters: np.ndarray, curve: _Curve) -> str:
     """Where it jumps, and the least power that takes the error from one plateau's last density to the other's."""
-    densities = np.unique(curve.x)
+    densities = curve.densities
     before, after = densities[densities <= parameters[2]].max(), densities[densities >= parameters[3]].min()
     fall = curve.y[curve.x == before].mean() - curve.y[curve.x == after].mean()
     return (

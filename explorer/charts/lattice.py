@@ -12,7 +12,7 @@ import altair as alt
 import numpy as np
 import polars as pl
 
-from explorer.charts.look import INK, SHADE, refuse_nothing, styled
+from explorer.charts.look import INK, PAPER, SHADE, refuse_nothing, styled
 from nqs.masks import Lattice
 
 # Okabe and Ito's blue and vermilion over a grey that is seen on white.
@@ -167,8 +167,8 @@ def kernel_tiles(table: pl.DataFrame, largest: float) -> alt.LayerChart:
         name = pl.col("channel").cast(pl.String) + " → " + pl.col("filter").cast(pl.String)
     live = placed.drop_nulls("weight")
     layers = [
-        _rectangles(placed, color="white", stroke=BOND),
-        _rectangles(live, stroke="white").encode(color=_weight_colour(largest), tooltip=tooltip),
+        _rectangles(placed, color=PAPER, stroke=BOND),
+        _rectangles(live, stroke=PAPER).encode(color=_weight_colour(largest), tooltip=tooltip),
         _circles(middle.filter(pl.col("weight").is_null()), 0.025, color=PRUNED),
         _labels(panels.with_columns(name=name), "name"),
     ]

@@ -8,6 +8,7 @@ from explorer.bundle import packed_export
 from explorer.views import address, figures, setting
 from orchestrator.data_dictionary import EXPORTED, NO_WEIGHTS, Format
 from orchestrator.store import StudyError
+from orchestrator.tables import MASKS
 
 SHOWN_ROWS = 200
 # Read whole only to be exported.
@@ -69,6 +70,10 @@ figures.show_table(
     ),
 )
 if name in LARGE:
+    # Masks are made from weights when they are exported.
+    count = None if table is MASKS else study.row_count(table)
+    if count is not None:
+        st.markdown(f"**{count:,} rows**")
     st.caption("Rows of this table are in the export; the pages read of it what they show.")
 else:
     rows = getattr(study, name)

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import streamlit as st
 
-from explorer import analysis, charts, loading
-from explorer.sheet import FIGURES, Figure, Panel
-from explorer.views import figures, setting
+from explorer import charts, loading
+from explorer.sheet import FIGURES, Figure, Panel, states_of
+from explorer.views import drawing, figures, setting
 
 COLUMNS = 2
 
@@ -22,13 +22,18 @@ def panels_of(studies: dict[str, str], fingerprints: list[str]) -> list[list[Pan
     for name, path in studies.items():
         study = loading.open_study(Path(path)).study
         if study is not None and not study.states.is_empty():
-            states[name] = analysis.own_masks(analysis.with_quantities(study.states))
+            states[name] = states_of(study)
     return [figure.panels(states) for figure in FIGURES]
+
+
+def heading(figure: Figure) -> str:
+    """A figure's number and question."""
+    return f"Fig. {figure.number}: {figure.question}"
 
 
 def show(figure: Figure, panels: list[Panel]) -> None:
     """A figure: its panels side by side, and all of them in one file."""
-    st.subheader(f"Fig. {figure.number}: {figure.question}", anchor=False)
+    st.subheader(heading(figure), anchor=False)
     for number, panel in enumerate(panels):
         # A row at a time, so that a narrow screen has them in order.
         if number % COLUMNS == 0:
@@ -38,16 +43,32 @@ def show(figure: Figure, panels: list[Panel]) -> None:
             if panel.chart is None:
                 st.info(panel.caption)
                 continue
-            figures.draw(f"figure {figure.number} {number}", panel.chart)
-            st.caption(panel.caption)
+            drawing.draw(f"figure {figure.number} {number}", panel.chart, panel.title, panel.rows)
+            st.caption(f"**{panel.differs}** {panel.caption}")
     drawn = [panel for panel in panels if panel.chart is not None]
     if drawn:
         figures.offer_drawing(
             f"figure-{figure.number}",
             lambda: charts.side_by_side([(panel.title, panel.chart) for panel in drawn], COLUMNS),
             figure.question,
-            " ".join(f"{chr(ord('a') + n)}: {panel.caption}" for n, panel in enumerate(drawn)),
+            " ".join(
+                f"{chr(ord('a') + n)}: {panel.differs} {panel.caption}" for n, panel in enumerate(drawn)
+            ),
         )
+
+
+def whole_sheet(found: list[list[Panel]]) -> str:
+    """All panels that are drawn, figure by figure, as one drawing."""
+    drawn = []
+    for figure, panels in zip(FIGURES, found, strict=True):
+        parts = [
+            charts.SheetPanel(panel.title, panel.chart, (panel.differs, panel.caption))
+            for panel in panels
+            if panel.chart is not None
+        ]
+        if parts:
+            drawn.append(charts.SheetFigure(heading(figure), parts))
+    return charts.sheet(drawn)
 
 
 st.markdown(
@@ -57,5 +78,7 @@ st.markdown(
 )
 studies = {name: str(path) for name, path in loading.names_of(loading.in_reach()).items()}
 found = panels_of(studies, [loading.fingerprint(Path(path)) for path in studies.values()])
+if any(panel.chart is not None for panels in found for panel in panels):
+    figures.offer_sheet("figure-sheet", lambda: whole_sheet(found))
 for each, panels in zip(FIGURES, found, strict=True):
     show(each, panels)

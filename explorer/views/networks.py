@@ -5,7 +5,7 @@ import polars as pl
 import streamlit as st
 
 from explorer import analysis, captions, charts
-from explorer.views import address, chosen, figures, opening, panels, setting
+from explorer.views import address, chosen, figures, opening, panels, setting, story
 
 # So that the same two masks have the same chance whenever they are looked at.
 CHANCE_SEED, CONFIDENCE = 0, 0.95
@@ -111,8 +111,7 @@ def choose_other() -> dict | None:
         return None
     run_id = address.choose("Compare its mask with", "other", list(names), list(names)[1], names=names.get)
     levels = others.filter(pl.col("run_id") == run_id)
-    distance = (pl.col("remaining") - network["remaining"]).abs()
-    return next(levels.sort(distance, "level").iter_rows(named=True), None)
+    return None if levels.is_empty() else chosen.nearest(levels, network["parameters_per_spin"])
 
 
 def show_comparison(layer: analysis.HiddenLayer) -> None:
@@ -158,3 +157,4 @@ show_curve()
 if layer is not None and layer.mask.any():
     show_distributions(layer)
     show_comparison(layer)
+story.show_story(networks["of_run"][0])

@@ -93,11 +93,8 @@ fitted = f"""{own}
 quantity = analysis.QUANTITIES[{column!r}]
 regions = analysis.fit_regions(states, quantity, {by!r}, {horizontal!r}, {confidence})
 """
-method = (
-    f"Lines: least-squares fits of plateau, power law and plateau; dotted: plateaus, dashed: boundaries, with "
-    f"{confidence:.0%} intervals in the table: {', '.join(sorted(set(regions.curves['interval'].drop_nulls())))}. "
-    "Curves that the form misses by more than their scatter have none."
-)
+intervals = ", ".join(sorted(set(regions.curves["interval"].drop_nulls())))
+method = f"{captions.REGION_LINES}, with {confidence:.0%} intervals in the table: {intervals}. {captions.NO_REGIONS}"
 figures.show_figure(
     f"scaling-regions-{column}-by-{by}",
     captions.region_headline(regions, quantity),

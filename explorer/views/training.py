@@ -4,7 +4,7 @@ import polars as pl
 import streamlit as st
 
 from explorer import captions, charts, loading
-from explorer.views import address, figures, setting
+from explorer.views import address, figures, setting, story
 
 st.title("Training", anchor=False)
 states = setting.choose_setting(setting.trained_networks("training curves"))
@@ -38,3 +38,4 @@ figures.show_figure(
 run = states.filter(pl.col("run_id") == "{run_id}").row(0, named=True)
 chart = charts.training_curve(table, run["sites"], run["reference_energy"])""",
 )
+story.show_story(run_id)

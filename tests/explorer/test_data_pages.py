@@ -1,6 +1,7 @@
 """What is known of the Hamiltonians, and the study's tables to take away."""
 
 import io
+import shutil
 import zipfile
 
 import polars as pl
@@ -11,6 +12,8 @@ from explorer.bundle import packed_export
 from orchestrator.data_dictionary import EXPORTED
 from orchestrator.export import export_study
 from orchestrator.store import REPOSITORY_REFERENCES, read_study
+from orchestrator.tables import WEIGHTS
+from tests.explorer.test_views import texts
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +96,29 @@ def test_every_column_of_every_table_is_explained(app, finished, table):
     columns = next(columns for found, columns in EXPORTED.items() if found.name == table)
     assert shown["column"].to_list() == [column.name for column in columns]
     assert shown["meaning"].str.len().min() > 3
+
+
+@pytest.mark.parametrize("table", ["steps", "weights"])
+def test_large_tables_are_counted_in_a_run_directory_and_in_its_export(app, finished, tmp_path, table):
+    study = read_study(finished)
+    export_study(study, tmp_path / "export")
+    rows = len(pl.read_parquet(tmp_path / "export" / f"{table}.parquet"))
+    assert rows > 0
+    for path in (finished, tmp_path / "export"):
+        assert f"**{rows:,} rows**" in texts(app(path, "data", table=table).markdown)
+
+
+def test_rows_of_a_level_that_is_not_committed_are_not_counted_and_those_of_a_damaged_table_are_unknown(
+    finished, tmp_path
+):
+    shutil.copytree(finished, tmp_path / "study")
+    weights = tmp_path / "study" / "tables" / "weights"
+    part = min(weights.glob("t*.parquet"))
+    shutil.copyfile(part, weights / f"{part.name.split('.')[0]}.99.parquet")
+    study = read_study(tmp_path / "study")
+    assert study.row_count(WEIGHTS) == len(study.all_weights)
+    part.write_bytes(b"PAR1")
+    assert study.row_count(WEIGHTS) is None
 
 
 def test_references_say_how_certain_they_are(app, finished):

@@ -8,6 +8,7 @@ import pytest
 
 from explorer import analysis
 from explorer.views import opening
+from orchestrator.export import export_study
 from orchestrator.store import Study, read_study
 from tests.explorer.conftest import APP, NETWORKS
 from tests.explorer.synthetic_study import write_run_directory
@@ -86,6 +87,24 @@ def test_an_export_without_weights_gets_a_sentence_and_the_curves_are_shown(app,
     assert len(test.warning) == 3 and "of 31 levels are missing" in texts(test.warning)
     # Without filters there is still the closed form.
     assert drawn_charts(test) == 3
+
+
+def test_of_an_export_with_some_weights_the_page_opens_and_compares_networks_that_have_them(
+    app, finished, tmp_path
+):
+    """The level that it would open else is left out, of one trajectory that and of the other the next one too."""
+    export_study(read_study(finished), tmp_path / "thin")
+    sparse = app(finished, "networks", side="4").query_params
+    run, other, level = sparse["run"], sparse["other"], int(sparse["level"])
+    left_out = [(run, level), (other, level), (other, level + 1)]
+    gone = pl.any_horizontal((pl.col("run_id") == name) & (pl.col("level") == at) for name, at in left_out)
+    states, weights = (tmp_path / "thin" / f"{name}.parquet" for name in ("states", "weights"))
+    pl.read_parquet(states).with_columns(weights_left_out=pl.when(gone).then(True)).write_parquet(states)
+    pl.read_parquet(weights).filter(~gone).write_parquet(weights)
+    test = app(tmp_path / "thin", "networks", side="4")
+    assert not test.exception and not test.warning
+    assert test.query_params["run"] == run and abs(int(test.query_params["level"]) - level) == 1
+    assert "Two masks" in texts(test.subheader)
 
 
 # --- networks

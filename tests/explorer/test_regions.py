@@ -87,14 +87,17 @@ def test_a_jump_has_boundaries_and_no_exponent():
     assert "jumps at" in found.curves["remark"][0] and "A power of at least 5" in found.curves["remark"][0]
 
 
-def test_another_form_has_a_sentence_and_no_number():
+@pytest.mark.parametrize(
+    "step, refused, sentence", [(1.0, 0, "Roughly of this form: "), (2.0, 1, "Not of this form: ")]
+)
+def test_another_form_has_a_sentence_and_where_it_is_far_off_no_number(step, refused, sentence):
     """A pause in the power law, as large as the fields of fields-laptop have, with scatter as theirs."""
     generator = np.random.default_rng(4)
-    paused = made_up_states(generator, 1, 2, 3.0, Noise(along=0.1, offset=0.1), step=1.0)
+    paused = made_up_states(generator, 1, 2, 3.0, Noise(along=0.1, offset=0.1), step=step)
     found = fits_of(paused)
-    assert found.refused == 1 and found.values.is_empty() and found.lines.is_empty()
+    assert found.refused == found.values.is_empty() == found.lines.is_empty() == refused
     assert found.curves["misfit_probability"][0] < 0.01 < found.curves["misfit"][0]
-    assert found.curves["remark"][0].startswith("Not of this form: ")
+    assert found.curves["remark"][0].startswith(sentence)
 
 
 @pytest.mark.parametrize("trajectories, at_most", [(1, 12), (3, 10)])

@@ -369,6 +369,19 @@ def test_every_status_of_the_store_has_a_colour():
     assert len(set(charts.STATUS_COLOURS.values())) == len(statuses)
 
 
+def test_a_run_tells_its_story_where_it_is_shown_and_an_export_says_that_it_has_none(app, finished, tmp_path):
+    for page in ("training", "networks"):
+        test = app(finished, page, story="on")
+        assert not test.exception and not test.warning
+        run_id = test.query_params["run"]
+        told = test.code[-1].value
+        assert told.startswith(f"{run_id}: ") and "asked for by made_up, profile tiny" in told
+        assert f"tables/weights/{run_id}." in told
+    export_study(read_study(finished), tmp_path / "export")
+    test = app(tmp_path / "export", "training", story="on")
+    assert not test.exception and "An export has no stories" in texts(test.info)
+
+
 def test_a_first_visitor_reads_what_to_do_and_the_owner_of_a_study_does_not(app, finished, tmp_path):
     shutil.copytree(finished, tmp_path / "data" / "example")
     test = app(None)

@@ -140,7 +140,7 @@ def test_an_interrupt_stops_with_130_and_the_same_command_goes_on_to_the_same_ta
     number, finished, sweep_file, tmp_path
 ):
     out = tmp_path / "run"
-    arguments = (sweep_file, "--out", out, *INLINE)
+    arguments = (sweep_file, "--out", out, *INLINE, "--only", "method == 'imp_wr'")
     # Slow enough that a stall of this machine cannot let the study finish before the signal comes.
     process = start(*arguments, step_seconds=0.1)
     wait_for(lambda: len(list((out / "tables" / "states").glob("*.parquet"))) >= 2)
@@ -148,6 +148,7 @@ def test_an_interrupt_stops_with_130_and_the_same_command_goes_on_to_the_same_ta
     text, err = process.communicate(timeout=20)
     assert process.returncode == 130, err
     assert f"the same command goes on: python -m orchestrator {sweep_file} --out {out}" in text
+    assert """--only "method == 'imp_wr'"\n""" in text
     assert err == ""
     assert 2 <= read_study(out).states.height < 12
     assert RunDirectory(out).holder() is None
