@@ -87,7 +87,9 @@ RUN_FIELDS = (
     Column("side", _INT, "linear size L"),
     Column("sites", _INT, "number of spins N"),
     Column("boundary", _TEXT, "open or periodic"),
-    Column("field", _NUMBER, "transverse field h", "J"),
+    Column(
+        "field", _NUMBER, "transverse field h; pauli: the strength that the sweep gives as its field", "J"
+    ),
     Column("network", _TEXT, "ffnn, cnn, rescnn, odd_parity or flax, a module of your own"),
     Column("network_parameters", _TEXT, "canonical JSON of the network's other settings"),
     Column("width_per_spin", _NUMBER, "α: hidden units a site; null for convolutions"),
@@ -248,7 +250,9 @@ REFERENCES = Table(
         Column("hamiltonian_parameters", _TEXT, "canonical JSON, the key that runs join on"),
         Column("side", _INT, "linear size L"),
         Column("boundary", _TEXT, "open or periodic"),
-        Column("field", _NUMBER, "transverse field h", "J"),
+        Column(
+            "field", _NUMBER, "transverse field h; pauli: the strength that the sweep gives as its field", "J"
+        ),
         Column("parity", _TEXT, "even or odd under the flip of all spins; the ground state is even"),
         Column("energy", _NUMBER, "lowest energy of this parity, total", "J"),
         Column(
