@@ -510,6 +510,48 @@ def short_number(value: float) -> str:
     return f"{digits}·10{str(int(power)).translate(SUPERSCRIPTS)}"
 
 
+def product_headline(table: pl.DataFrame, level: int, name: str, at: str) -> str:
+    """How a mean of products falls from the nearest spins, or the smallest loop, to the farthest.
+
+    Args:
+        table: from `analysis.product_means`.
+        level: the network that is told of.
+        name: of the mean.
+        at: what its distances are: r or k.
+    """
+    own = table.filter(pl.col("level") == level).sort("distance")
+    first, last = (own.row(index, named=True) for index in (0, -1))
+    equals = " = "
+    ends = [
+        f"{with_error(row['mean'], row['error'] or None, 3)} at {at}{equals}{row['distance']}"
+        for row in ((first, last) if len(own) > 1 else (first,))
+    ]
+    return f"Level {level}: {name} {' and '.join(ends)}"
+
+
+def product_caption(table: pl.DataFrame, what: str) -> str:
+    """What the means are and how well they are known, with the density of each level.
+
+    Args:
+        table: from `analysis.product_means`.
+        what: the mean, in words.
+    """
+    levels = table.unique("level").sort("level")
+    densities = ", ".join(
+        f"level {level}: {density:.3g}"
+        for level, density in levels.select("level", "parameters_per_spin").iter_rows()
+    )
+    estimators = set(table["estimator"])
+    known = {
+        ("full_summation",): "Exact sums over all configurations, so without intervals.",
+        ("sampling",): "Intervals: 68%, from the spread of the chains' means.",
+    }.get(
+        tuple(estimators),
+        "Exact sums have no interval; of sampled means it is 68%, from the spread of the chains' means.",
+    )
+    return f"{what} of this run's densest, sparsest and shown networks (weights per spin at {densities}). {known}"
+
+
 def filter_headline(counts: pl.DataFrame, units: int) -> str:
     """How many hidden units live, and what most of them are.
 

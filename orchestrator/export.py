@@ -13,7 +13,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nqs.masks import Lattice, column_degrees, lattice_of, mask_of, unit_distances
+from nqs.lattices import Lattice, lattice_of
+from nqs.masks import column_degrees, mask_of, unit_distances
 from nqs.tasks import LiveWeights
 from orchestrator.data_dictionary import EXPORTED, Format, data_dictionary, heading, tables_of
 from orchestrator.plan import Plan

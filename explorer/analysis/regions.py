@@ -40,7 +40,7 @@ MISFIT_LEVEL = 0.01
 LEAST_MISFIT = 0.1
 # Up to a factor of 1.5 over decades of errors the form still says something of the curve; beyond it has no number.
 MOST_MISFIT = float(np.log(1.5))
-# An exponent whose interval is wider than this factor is not known to its order of magnitude.
+# A curve without plateaus is called no power law when its exponent is not known to this factor.
 _WIDEST_EXPONENT = 10.0
 # Five parameters and something to judge them by.
 _FEWEST_DENSITIES = 8
@@ -373,15 +373,16 @@ def _told_apart(
 ) -> tuple[dict[str, tuple[float, float, float]], list[str]]:
     """The values without those that their intervals leave open, and sentences of these.
 
-    An exponent of which not even the order of magnitude is known; a boundary, and its plateau, whose interval holds
-    all densities.
+    An exponent of a curve without plateaus of which not even the order of magnitude is known; a boundary, and its
+    plateau, whose interval holds all densities.
     """
     first, last = np.exp(curve.x.min()), np.exp(curve.x.max())
     unclear = []
-    if EXPONENT in values and values[EXPONENT][2] > _WIDEST_EXPONENT * values[EXPONENT][1]:
+    if set(values) == {EXPONENT} and values[EXPONENT][2] > _WIDEST_EXPONENT * values[EXPONENT][1]:
         low, high = values[EXPONENT][1:]
-        values = {name: value for name, value in values.items() if name != EXPONENT}
-        unclear.append(f"The exponent can't be told: its interval is [{low:.2g}, {high:.2g}].")
+        return {}, [
+            f"Whether it is one power law can't be told: its exponent has the interval [{low:.2g}, {high:.2g}]."
+        ]
     for boundary, plateau in ((LOWER, HIGH), (UPPER, LOW)):
         if boundary in values and values[boundary][1] < first and values[boundary][2] > last:
             values = {name: value for name, value in values.items() if name not in (boundary, plateau)}

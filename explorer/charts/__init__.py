@@ -50,6 +50,7 @@ from explorer.charts.printing import (
     specification,
     svg,
 )
+from explorer.charts.products import products
 from explorer.charts.progress import (
     KINDS,
     STATUS_COLOURS,
@@ -139,6 +140,7 @@ __all__ = [
     "phase_diagram",
     "png",
     "printed",
+    "products",
     "ratios",
     "region_boundaries",
     "regions",
