@@ -210,7 +210,7 @@ def _shaded(table: pl.DataFrame, drawing: Drawing) -> alt.Chart:
 
 def _weight_colour(largest: float) -> alt.Color:
     scale = alt.Scale(domain=[-largest, 0, largest], range=[NEGATIVE, ZERO, POSITIVE])
-    legend = alt.Legend(orient="top", gradientLength=180, format=".2g", tickCount=5, padding=12)
+    legend = alt.Legend(orient="top", gradientLength=180, format=".2g", tickCount=3, padding=12)
     return alt.Color("weight:Q", title="weight", scale=scale, legend=legend)
 
 
