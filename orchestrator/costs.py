@@ -44,7 +44,7 @@ from nqs.identity import canonical_json
 from nqs.layouts import live_bucket
 from nqs.replicas import compiled_program
 from orchestrator.plan import Job, Plan
-from orchestrator.rates import Rates, Trained
+from orchestrator.rates import Rate, Rates, Trained
 from orchestrator.units import Unit
 
 if TYPE_CHECKING:
@@ -54,6 +54,8 @@ NO_RATES = Rates()
 SECONDS_PER_STEP = 3.2e-5
 # Dispatch and measurement set-up.
 SECONDS_PER_LEVEL = 0.3
+# A unit of less work says what a level takes besides its steps, and nothing of the steps of larger networks.
+TELLING_SECONDS = 2 * SECONDS_PER_LEVEL
 # What the compilation of one program may explain of a slot's first unit: 3 to 40 s in the studies of data/.
 COMPILE_SECONDS = 30.0
 # Lanczos: 60 products with 2^(N−1) amplitudes and N flips; 5 × 5 takes about 20 s.
@@ -151,6 +153,7 @@ class CostModel:
         self.members: dict[str, int] = {}
         self._ratios: dict[tuple, list[float]] = defaultdict(list)
         self._first: dict[tuple, list[float]] = defaultdict(list)
+        self._largest: dict[tuple, float] = defaultdict(float)  # arithmetic seconds of a group's largest unit
         self._compiled: set[tuple] = set()
         self._rates: dict[tuple, float] = {}  # what is worked out of all these, until the next measurement
         self._known: dict[Unit, tuple[tuple, float]] = {}
@@ -201,6 +204,8 @@ class CostModel:
         keys = self._keys(unit, job)
         arithmetic = self._known[unit][1]
         ratio = seconds / arithmetic
+        for key in keys:
+            self._largest[key] = max(self._largest[key], arithmetic)
         program = slot, compiled_program(job, unit.level), self.members.get(unit.run_id, 1)
         if program in self._compiled:
             for key in keys:
@@ -226,7 +231,7 @@ class CostModel:
         shape, *where = keys[0]
         for key in ((_text(shape), *where), (_text(shape), where[0])) if self._remembered else ():
             if key in self._remembered:
-                return arithmetic * self._remembered[key]
+                return arithmetic * self._remembered[key].ratio
         return arithmetic * self._pooled()
 
     def source(self, job: Job) -> Source:
@@ -238,13 +243,13 @@ class CostModel:
         return "other studies" if self._remembered else "default rates"
 
     @property
-    def measured(self) -> dict[Trained, float]:
+    def measured(self) -> dict[Trained, Rate]:
         """Rates of trainings that this study has measured, for the next one."""
         groups = (key for key in self._ratios | self._first if len(key) == 3 and key[1] is not None)
         return {
-            Trained(_text(shape), device, members): self._rate((shape, device, members))
-            for shape, device, members in groups
-            if shape[0] != "reference"
+            Trained(_text(key[0]), *key[1:]): Rate(self._rate(key), self._largest[key])
+            for key in groups
+            if key[0][0] != "reference"
         }
 
     def shape(self, unit: Unit, job: Job) -> tuple:
@@ -273,11 +278,17 @@ class CostModel:
         return self._rates[key]
 
     def _pooled(self) -> float:
-        """Median rate of the shapes measured on this device, else by other studies, else 1."""
+        """Median rate of the shapes measured on this device, of those with enough work to tell if there are any.
+
+        Else that of other studies' with enough work, else 1.
+        """
         if () not in self._rates:
             of_device = [key for key in (self._ratios | self._first) if key[1:] == (self.device,)]
-            rates = [self._rate(key) for key in of_device] or [
-                rate for key, rate in self._remembered.items() if key[1:] == (self.device,)
+            telling = [key for key in of_device if self._largest[key] >= TELLING_SECONDS]
+            rates = [self._rate(key) for key in telling or of_device] or [
+                rate.ratio
+                for key, rate in self._remembered.items()
+                if key[1:] == (self.device,) and rate.unit_seconds >= TELLING_SECONDS
             ]
             self._rates[()] = statistics.median(rates) if rates else 1.0
         return self._rates[()]
@@ -302,9 +313,9 @@ def _dmrg_sweep_seconds(job: ReferenceJob, level: int) -> float:
     return sites * (DMRG_SECONDS_PER_SITE + DMRG_SECONDS_PER_ELEMENT * elements)
 
 
-def _by_group(rates: Rates) -> dict[tuple, float]:
+def _by_group(rates: Rates) -> dict[tuple, Rate]:
     """Rates by shape, device and members, and by shape and device alone."""
-    groups: dict[tuple, list[float]] = defaultdict(list)
+    groups: dict[tuple, list[Rate]] = defaultdict(list)
     for (shape, device, members), rate in rates.of.items():
         groups[shape, device, members].append(rate)
         groups[shape, device].append(rate)

@@ -160,6 +160,23 @@ def test_the_next_study_starts_with_the_rates_of_the_same_shape_and_device(own_r
     assert costs.source(job) == "measured" and costs.seconds(unit, job) == pytest.approx(3.0)
 
 
+def test_what_a_small_study_took_does_not_scale_a_large_one(own_rates):
+    """A level of few steps takes a tenth of what is put down for any level: true of it, not of ten thousand steps."""
+    small, large = small_plan(), small_plan(hamiltonians=[TransverseFieldIsing(side=5, field=3.0)])
+    costs = with_rates(small, 0.03, "cpu:cpu")
+    rates.remember(costs.measured)
+    job = large.jobs[run_ids(large, "dense")[0]].model_copy(update={"steps": 10_000})
+    unit, new = Unit(job.run_id, 0), CostModel(large.measurement, rates.remembered())
+    assert new.seconds(unit, job) == pytest.approx(new.arithmetic(unit, job))
+    # One of as much work does.
+    again = CostModel(large.measurement)
+    again.observe(unit, job, 3 * again.arithmetic(unit, job) + 30, "cpu:cpu")
+    rates.remember(again.measured)
+    other = job.model_copy(update={"training": Training(samples=16)})
+    new = CostModel(large.measurement, rates.remembered())
+    assert new.seconds(Unit("other", 0), other) == pytest.approx(3 * new.arithmetic(Unit("other", 0), other))
+
+
 def test_rates_of_another_machine_or_another_arithmetic_are_not_taken(own_rates, monkeypatch):
     rates.remember(with_rates(small_plan(), 7.0, "cpu:cpu").measured)
     for name, value in (("platform.node", "elsewhere"), ("_arithmetic", "another")):
