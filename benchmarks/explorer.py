@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +35,7 @@ from orchestrator.units import units_of
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SIDES, FIELDS, LEVELS = (4, 5, 6), 10, 95
+RUNS_OF_A_PAGE = ("cold", "changed", "again")
 STEPS_A_LEVEL = 34  # recorded
 # Of each network; all would be many GB, of which no page reads more than one network's.
 LIVE_WEIGHTS = 16
@@ -60,7 +63,8 @@ def main() -> None:
             runs, networks, steps = write_study(path, arguments.replicates)
             seconds = time.monotonic() - started
             print(f"{runs} runs, {networks} networks, {steps} steps written in {seconds:.0f} s", flush=True)
-        print(f"{'page':20} {'cold s':>7} {'warm s':>7} {'MB':>6}", flush=True)
+        times = "".join(f"{run:>12} s   CPU" for run in RUNS_OF_A_PAGE)
+        print(f"{'page':18}{times}{'MB':>7}{'load':>6}", flush=True)
         for page in arguments.pages or pages():
             command = [
                 sys.executable,
@@ -76,9 +80,9 @@ def main() -> None:
                 print(f"{page:20} {done.stderr.strip().splitlines()[-1]}", flush=True)
                 continue
             found = json.loads(done.stdout.strip().splitlines()[-1])
-            note = f"   {found['note']}" if found["note"] else ""
+            times = "".join(f"{wall:14.2f} {cpu:5.2f}" for wall, cpu in found["seconds"])
             print(
-                f"{page:20} {found['cold']:7.2f} {found['warm']:7.2f} {found['megabytes']:6.0f}{note}",
+                f"{page:18}{times}{found['megabytes']:7.0f}{found['load']:6.1f}   {found['note']}".rstrip(),
                 flush=True,
             )
 
@@ -90,27 +94,31 @@ def pages() -> list[str]:
 
 
 def times_of(page: str, path: Path) -> dict:
-    """Seconds of a page's first and second run in this process, its largest memory, and what it says in place of charts."""
+    """Seconds and CPU seconds of a page's runs in this process, its largest memory, the load, what it says in place of charts."""
     from streamlit.testing.v1 import AppTest
 
     sys.argv = ["app.py", str(path)]
     test = AppTest.from_file(str(REPOSITORY / "explorer" / "app.py"), default_timeout=600)
     # The app's own start opens the overview, which reads the study.
     test._page_hash = ""
-    started = time.perf_counter()
-    test.switch_page(f"views/{page}.py").run()
-    cold = time.perf_counter() - started
+    seconds = [_timed(test.switch_page(f"views/{page}.py").run)]
     confidence = [box for box in test.selectbox if box.key == "confidence"]
-    started = time.perf_counter()
-    (confidence[0].select_index(1) if confidence else test).run()
-    warm = time.perf_counter() - started
+    seconds.append(_timed((confidence[0].select_index(1) if confidence else test).run))
+    seconds.append(_timed(test.run))
     said = [element.value for element in (*test.exception, *test.error, *test.info)]
     return {
-        "cold": cold,
-        "warm": warm,
+        "seconds": seconds,
         "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "load": os.getloadavg()[0],
         "note": said[0].splitlines()[0][:100] if said else "",
     }
+
+
+def _timed(run: Callable[[], object]) -> tuple[float, float]:
+    """Seconds, and CPU seconds of all threads."""
+    started, cpu = time.perf_counter(), time.process_time()
+    run()
+    return time.perf_counter() - started, time.process_time() - cpu
 
 
 def plan_of(replicates: int) -> Plan:
@@ -176,7 +184,7 @@ def write_study(path: Path, replicates: int) -> tuple[int, int, int]:
 
 
 def _states(jobs, levels: np.ndarray, generator) -> dict[str, np.ndarray]:
-    """Columns of made-up networks: errors that fall as a power of the density, a kink in the order parameters."""
+    """Columns of made-up networks: errors that fall as a power of the density, order parameters that collapse with a = 1."""
     sites = np.array([job.dense.hamiltonian.sites for job in jobs])
     initial = np.array([job.dense.initial_parameters for job in jobs])
     remaining = np.array([job.remaining(level) for job, level in zip(jobs, levels, strict=True)])
@@ -185,7 +193,8 @@ def _states(jobs, levels: np.ndarray, generator) -> dict[str, np.ndarray]:
     kind = {DenseRun: 1.0, TicketRun: 1.5}
     factor = np.array([kind.get(type(job), 1.0) for job in jobs])
     relative = 1e-5 + 0.1 * factor * noise / (1 + density**2)
-    turn = 1 / (1 + np.exp(-2 * np.log(density / 4)))
+    turn = 1 / (1 + np.exp(-2 * np.sqrt(sites) / SIDES[0] * np.log(density / 4)))
+    turn += 0.01 * generator.standard_normal(len(jobs))
     log_fidelity = -np.exp(-(np.log(density / 4) ** 2)) * noise * sites * 1e-3
     columns = {
         "remaining": remaining,

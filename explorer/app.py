@@ -14,6 +14,7 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(CHECKOUT))
 
 import streamlit as st
+from altair.utils.schemapi import debug_mode
 
 from explorer import charts, loading
 from explorer.views import address, figures
@@ -80,6 +81,7 @@ def choose_study() -> None:
         studies = loading.find_studies(None)
     if not studies:
         loading.select(None)
+        loading.look()
         return
     names = loading.names_of(studies)
     with st.sidebar:
@@ -88,7 +90,7 @@ def choose_study() -> None:
         st.caption(charts.ZOOM_HINT)
         st.button("Read again", help="New results of a running sweep also come in with every selection.")
     loading.select(names[chosen])
-    tell(loading.selected().problems)
+    tell(loading.look().problems)
 
 
 def tell(problems: Sequence[str]) -> None:
@@ -110,4 +112,6 @@ page = st.navigation(PAGES, expanded=True)
 choose_study()
 # Before the page, which may end the script.
 st.fragment(watch, run_every=WATCH_SECONDS)()
-page.run()
+# Altair would check each part of a chart as it is made, a quarter of a page's time; a download checks the whole.
+with debug_mode(False):
+    page.run()

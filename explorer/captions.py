@@ -20,15 +20,18 @@ from explorer.analysis import (
     NO_INTERVAL,
     REGION_VALUES,
     ROUNDING,
+    SURE_DEVIATION,
+    Collapse,
     Quantity,
     Regions,
 )
 from explorer.analysis.regions import EXPONENT, HIGH, LOW
-from explorer.numbers import NONE, SUPERSCRIPTS, interval, interval_alone, with_error
+from explorer.numbers import NONE, SUPERSCRIPTS, interval, interval_alone, with_error, with_two_errors
 
 # How a caption says what a chart does with intervals of many decades.
 CUT = "cut where they reach a decade beyond all marks"
 # What the lines of `charts.regions` are.
+NO_REGIONS = "Curves that the form misses by more than their scatter have none."
 REGION_LINES = (
     "Lines: least-squares fits of plateau, power law and plateau; dotted: plateaus, dashed: boundaries"
 )
@@ -269,7 +272,7 @@ def equivalence_sentence(row: dict, alpha: float, labels: dict[str, str]) -> str
 
 
 def region_headline(found: Regions, quantity: Quantity) -> str:
-    """With what power the curves fall between their plateaus, and how many have which.
+    """With what power the curves fall between their plateaus, how many have which, and how many are of another form.
 
     Args:
         found: from `analysis.fit_regions`.
@@ -277,14 +280,16 @@ def region_headline(found: Regions, quantity: Quantity) -> str:
     """
     name, values, curves = quantity.name.capitalize(), found.values, len(found.curves)
     exponents = values.filter(pl.col("value") == EXPONENT)["estimate"]
+    are = "is" if found.refused == 1 else "are"
+    refused = [f"{found.refused} of {curves} {are} of another form"] if found.refused else []
     if exponents.is_empty():
-        return f"{name}: no curve has a power law"
+        return f"{name}: no curve is shown to have one power law{''.join(f'; {text}' for text in refused)}"
     low, high = f"{exponents.min():.1f}", f"{exponents.max():.1f}"
     power = low if low == high else f"{low} to {high}"
     plateaus = [
         f"{(values['value'] == plateau).sum()} of {curves} reach a {plateau}" for plateau in (LOW, HIGH)
     ]
-    return f"{name} falls with the power {power} of the weights; {' and '.join(plateaus)}"
+    return f"{name} falls with the power {power} of the weights; {_listed(plateaus + refused)}"
 
 
 def region_table(found: Regions, by: str, names: list[str]) -> pl.DataFrame:
@@ -307,7 +312,89 @@ def region_table(found: Regions, by: str, names: list[str]) -> pl.DataFrame:
         ),
         *("densities", "trajectories", "networks"),
         pl.Series("bends w", [interval(width, None, None) for width in found.curves["width"]], pl.String),
+        pl.Series(
+            "misfit p", [interval(p, None, None) for p in found.curves["misfit_probability"]], pl.String
+        ),
         *("interval", "remark"),
+    )
+
+
+FORMS_COMPARED = (
+    "Criterion: Akaike's, less that of the best form, on the same points; a form with 10 more has next to no support. "
+    "Errors here are statistical alone."
+)
+# The fitted numbers of a collapse, as they are written.
+_COLLAPSE = {"critical": "x_c", "a": "a", "b": "b"}
+
+
+def collapse_headline(fit: Collapse, systematics: pl.DataFrame) -> str:
+    """Critical point and exponents with both errors, and the quality, in a sentence.
+
+    Args:
+        systematics: from `analysis.systematic_errors` of the fit.
+    """
+    systematic = dict(systematics.select("parameter", "systematic_error").iter_rows())
+    known = systematics["fits"].min() > 1
+    found = []
+    for name, symbol in _COLLAPSE.items():
+        value, error = getattr(fit, name).value, getattr(fit, name).error
+        if error > 0:
+            text = with_two_errors(value, error, systematic[name]) if known else with_error(value, error)
+            found.append(f"{symbol} = {text}")
+    named = "errors statistical, then systematic" if known else "statistical errors alone"
+    return f"Best collapse: {', '.join(found)} ({named}), S = {fit.quality:.2g}"
+
+
+def collapse_caption(fit: Collapse, systematics: pl.DataFrame) -> str:
+    """What marks, band, errors and S of a collapse are, with n."""
+    trajectories = ", ".join(f"{count} at L = {side}" for side, count in fit.clusters.items())
+    marks = (
+        f"Marks: means over trajectories ({trajectories}) with one standard error, scaled by the fit. Line and band: "
+        f"the scaling function as a Gaussian process, {fit.confidence:.0%}. Statistical errors: one standard error, "
+        f"{fit.interval}."
+    )
+    quality = (
+        f"Houdayer and Hartmann's S = {fit.quality:.2f} over {fit.quality_points} of {fit.points} points: about 1 where "
+        "errors explain the scatter about one curve; larger where the sizes do not collapse, or where the curve bends "
+        "between points."
+    )
+    choices = systematics["fits"].min()
+    if choices > 1:
+        varied = f"Systematic errors: half of the range over {choices} choices of the window and the smallest side."
+    else:
+        varied = "No narrower window and no larger smallest side has a fit: the systematic error is unknown."
+    sentences = [marks, varied, quality]
+    moved = systematics.filter(pl.col("deviation") > SURE_DEVIATION)["parameter"]
+    if len(moved):
+        sentences.append(
+            f"{_listed([_COLLAPSE[name] for name in moved])} moves with these choices by more than {SURE_DEVIATION:g} "
+            "standard errors of the difference: corrections to scaling."
+        )
+    return " ".join(sentences)
+
+
+def collapse_forms(table: pl.DataFrame, names: Mapping[str, str]) -> pl.DataFrame:
+    """Forms of the scaling law as text: criterion, numbers with statistical errors, S, and why one has no fit.
+
+    Args:
+        table: from `analysis.compare_forms`.
+        names: how the forms are written.
+    """
+    numbers = [
+        pl.Series(
+            symbol,
+            [
+                f"{row[name]:g} (held)"
+                if row[f"{name}_error"] == 0
+                else with_error(row[name], row[f"{name}_error"])
+                for row in table.iter_rows(named=True)
+            ],
+            pl.String,
+        )
+        for name, symbol in _COLLAPSE.items()
+    ]
+    return table.select(
+        pl.col("form").replace(names), "criterion", *numbers, pl.col("quality").alias("S"), "reason"
     )
 
 
@@ -421,6 +508,48 @@ def short_number(value: float) -> str:
         return f"{value:.2g}".replace("-", "−")
     digits, power = f"{value:.1e}".replace("-", "−", value < 0).split("e")
     return f"{digits}·10{str(int(power)).translate(SUPERSCRIPTS)}"
+
+
+def product_headline(table: pl.DataFrame, level: int, name: str, at: str) -> str:
+    """How a mean of products falls from the nearest spins, or the smallest loop, to the farthest.
+
+    Args:
+        table: from `analysis.product_means`.
+        level: the network that is told of.
+        name: of the mean.
+        at: what its distances are: r or k.
+    """
+    own = table.filter(pl.col("level") == level).sort("distance")
+    first, last = (own.row(index, named=True) for index in (0, -1))
+    equals = " = "
+    ends = [
+        f"{with_error(row['mean'], row['error'] or None, 3)} at {at}{equals}{row['distance']}"
+        for row in ((first, last) if len(own) > 1 else (first,))
+    ]
+    return f"Level {level}: {name} {' and '.join(ends)}"
+
+
+def product_caption(table: pl.DataFrame, what: str) -> str:
+    """What the means are and how well they are known, with the density of each level.
+
+    Args:
+        table: from `analysis.product_means`.
+        what: the mean, in words.
+    """
+    levels = table.unique("level").sort("level")
+    densities = ", ".join(
+        f"level {level}: {density:.3g}"
+        for level, density in levels.select("level", "parameters_per_spin").iter_rows()
+    )
+    estimators = set(table["estimator"])
+    known = {
+        ("full_summation",): "Exact sums over all configurations, so without intervals.",
+        ("sampling",): "Intervals: 68%, from the spread of the chains' means.",
+    }.get(
+        tuple(estimators),
+        "Exact sums have no interval; of sampled means it is 68%, from the spread of the chains' means.",
+    )
+    return f"{what} of this run's densest, sparsest and shown networks (weights per spin at {densities}). {known}"
 
 
 def filter_headline(counts: pl.DataFrame, units: int) -> str:

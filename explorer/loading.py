@@ -1,6 +1,7 @@
 """Which study is open, and reading it while a sweep still writes.
 
-A study is read again only when one of its files changed. What cannot be read is told in a sentence, and
+A study is read again when a file of its tables comes or goes, and only then: parts of tables never change. Checkpoints
+alone say what runs now (`Study.runs_now`), for the page that shows it. What cannot be read is told in a sentence, and
 the rest is shown.
 """
 
@@ -8,13 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import streamlit as st
 
-from orchestrator.store import Study, StudyError, read_study
+from orchestrator.store import REPOSITORY_REFERENCES, Study, StudyError, driver_of, read_study
 from orchestrator.tables import MASKS, TABLES
 
 # Where run directories are made by default, and where the examples lie.
@@ -23,10 +24,7 @@ EXAMPLES = Path(__file__).resolve().parents[1] / "data"
 # The one that has something to show on most pages.
 FIRST_EXAMPLE = "finite_size-laptop"
 
-# A driver that was killed changes no file, so the status "running" is looked at again after a while.
-_REREAD_SECONDS = 30
-_OPEN = "open_directory"
-_SHOWN = "fingerprint_shown"
+_OPEN, _SHOWN = "open_directory", "shown"
 
 
 @dataclass(frozen=True)
@@ -37,11 +35,13 @@ class Opened:
         path: the run directory or export.
         study: None where it could not be read at all.
         problems: one sentence each, of the directory and of single files.
+        fingerprint: of what was read; None where the directory cannot be listed.
     """
 
     path: Path
     study: Study | None
     problems: tuple[str, ...]
+    fingerprint: str | None = None
 
 
 def is_study(path: Path) -> bool:
@@ -67,7 +67,7 @@ def find_studies(argument: str | None) -> list[Path]:
         raise ValueError(f"{argument} {what}; give a run directory or an exported directory.")
     if not is_study(asked):
         raise ValueError(
-            f"{argument} is neither a run directory (sweep.json, tables/) nor an export (runs.parquet)."
+            f"{argument} is neither a run directory (sweep.json, tables/) nor an export (runs.parquet); give one of them."
         )
     return [asked, *(path for path in found if path.resolve() != asked.resolve())]
 
@@ -90,48 +90,76 @@ def _last_change(path: Path) -> float:
     return max((mark.stat().st_mtime for mark in marks if mark.exists()), default=0.0)
 
 
-def _files(directory: Path) -> Iterator[tuple[str, int, int]]:
-    """Path, time of change (ns) and size of every file that decides what is read of a study."""
-    for folder, folders, names in os.walk(directory):
-        # Logs and staged files change all the time and are never read.
-        folders[:] = [name for name in folders if name != "logs" and not name.startswith(".")]
-        for name in names:
-            file = os.path.join(folder, name)
-            try:
-                stat = os.stat(file)
-            except FileNotFoundError:
-                continue  # The driver removes parts after it merged them.
-            yield file, stat.st_mtime_ns, stat.st_size
+def fingerprint(directory: Path, of_each_file: bool = False) -> str:
+    """A hash that changes whenever a file of the study appears or goes, or its driver does.
+
+    Args:
+        of_each_file: also when a file of a table changes, as one does that is being copied; takes six times as long.
+
+    Raises:
+        OSError: the directory cannot be listed.
+    """
+    # A killed driver changes no file, but its lock goes.
+    marks = [f"{driver_of(directory)}"]
+    for file in (*sorted(directory.iterdir()), REPOSITORY_REFERENCES):
+        if file.is_file() and not file.name.startswith("."):
+            marks.append(_mark(file))
+    for folder in sorted(directory.glob("tables/*")):
+        # Names besides the time: two files may come within one tick of the disk's clock.
+        marks += [_mark(folder), *os.listdir(folder)]
+        if of_each_file:
+            marks += map(_mark, folder.iterdir())
+    return hashlib.sha256("\n".join(marks).encode()).hexdigest()
 
 
-def fingerprint(directory: Path) -> str:
-    """A hash that changes whenever a file of the study appears, changes or goes."""
-    text = "\n".join(f"{file} {stamp} {size}" for file, stamp, size in sorted(_files(directory)))
-    return hashlib.sha256(text.encode()).hexdigest()
+def _mark(path: Path) -> str:
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return ""  # The driver removes parts after it merged them.
+    return f"{path} {stat.st_mtime_ns} {stat.st_size}"
+
+
+@dataclass
+class _Kept:
+    """What was last read of a study, for all sessions; one of 10⁴ runs takes half a gigabyte."""
+
+    opened: Opened | None = None
+    reading: threading.Lock = field(default_factory=threading.Lock)
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _kept(path: str) -> _Kept:
+    return _Kept()
 
 
 def open_study(path: Path) -> Opened:
-    """Read a directory, or take it from the cache where no file changed."""
-    return _open(path)[0]
+    """Read a directory, or take what was read of it where it has not changed since."""
+    kept = _kept(str(path))
+    with kept.reading:
+        try:
+            if kept.opened is None or _has_changed(kept.opened):
+                with st.spinner("Reading the study …"):
+                    kept.opened = _read(path)
+        except OSError as error:
+            return Opened(path, None, (f"{path} cannot be read: {error.strerror or error}.",))
+        return kept.opened
 
 
-def _open(path: Path) -> tuple[Opened, str | None]:
-    """As `open_study`, with the fingerprint of what was read; None where the directory cannot be listed."""
-    found = None
+def _has_changed(opened: Opened) -> bool:
+    # A part that was damaged may be one that is being copied.
+    return fingerprint(opened.path, of_each_file=bool(opened.problems)) != opened.fingerprint
+
+
+def _read(path: Path) -> Opened:
+    # Before reading, so that what comes meanwhile counts as new.
+    marks = [fingerprint(path, of_each_file) for of_each_file in (False, True)]
     try:
-        found = fingerprint(path)
-        return _read(str(path), found), found
-    except OSError as error:
-        return Opened(path, None, (f"{path} cannot be read: {error.strerror or error}.",)), found
-
-
-@st.cache_resource(max_entries=8, ttl=_REREAD_SECONDS, show_spinner="Reading the study …")
-def _read(path: str, fingerprint: str) -> Opened:
-    try:
-        study = read_study(Path(path))
+        study = read_study(path)
     except StudyError as error:
-        return Opened(Path(path), None, (f"{error}.",))
-    return Opened(Path(path), study, (*study.problems, *_missing_tables(Path(path))))
+        return Opened(path, None, (f"{error}.",), marks[True])
+    problems = (*study.problems, *_missing_tables(path))
+    return Opened(path, study, problems, marks[bool(problems)])
 
 
 def _missing_tables(path: Path) -> list[str]:
@@ -159,20 +187,21 @@ def select(path: Path | None) -> None:
 
 
 def has_changed() -> bool:
-    """Whether a file of the open study appeared, changed or went since it was shown."""
-    path = st.session_state.get(_OPEN)
+    """Whether the open study changed since it was shown."""
+    shown = selected()
     try:
-        return path is not None and fingerprint(path) != st.session_state.get(_SHOWN)
+        return shown is not None and _has_changed(shown)
     except OSError:
         return False
 
 
-def selected() -> Opened | None:
-    """The study that the pages show, or None where there is none."""
+def look() -> Opened | None:
+    """The open study as it is now, for the pages to show; None where there is none."""
     path = st.session_state.get(_OPEN)
-    if path is None:
-        return None
-    opened, found = _open(path)
-    if found is not None:
-        st.session_state[_SHOWN] = found
-    return opened
+    st.session_state[_SHOWN] = None if path is None else open_study(path)
+    return selected()
+
+
+def selected() -> Opened | None:
+    """The study that the pages show, as it was when `look` last looked: one page has one state of it."""
+    return st.session_state.get(_SHOWN)

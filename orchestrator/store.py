@@ -6,7 +6,6 @@ level counts once its row of `states` is there; files of a level that was never 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -24,7 +23,7 @@ from nqs.identity import NUMERICS_VERSION
 from nqs.tasks import LiveWeights, NetworkWeights
 from orchestrator.plan import Job, Plan
 from orchestrator.retries import TRANSIENT
-from orchestrator.run_directory import RunDirectory, StudyError
+from orchestrator.run_directory import Holder, RunDirectory, StudyError
 from orchestrator.schedule import Schedule, unit_states
 from orchestrator.table_files import (
     damaged_files,
@@ -79,13 +78,13 @@ RUN_COLUMNS = (
 # What `Study.states` has beyond the table `states` and the run's own fields.
 STATE_COLUMNS = (
     *_CLUSTERS,
-    Column("reference_energy", _NUMBER, "E0, total, units of J"),
-    Column("reference_energy_error", _NUMBER, "its error"),
+    Column("reference_energy", _NUMBER, "E0, total", "J"),
+    Column("reference_energy_error", _NUMBER, "its error", "J"),
     Column("reference_method", _TEXT, "ed, dmrg or exact"),
     Column("relative_error", _NUMBER, "(E − E0) / |E0|, signed; null where E0 is 0 within its error"),
     Column("relative_error_error", _NUMBER, "one standard error"),
-    Column("error_per_spin", _NUMBER, "(E − E0) / N, signed, units of J"),
-    Column("error_per_spin_error", _NUMBER, "one standard error"),
+    Column("error_per_spin", _NUMBER, "(E − E0) / N, signed", "J"),
+    Column("error_per_spin_error", _NUMBER, "one standard error", "J"),
     Column(
         "below_reference", pa.bool_(), "the energy lies below the reference by more than 5 of their errors"
     ),
@@ -131,6 +130,10 @@ class Study:
     def steps_of(self, run_id: str) -> pl.DataFrame:
         """As `steps`, of one run; the other runs' are not read."""
         return self._of_committed(STEPS, run_id)
+
+    def runs_now(self) -> pl.DataFrame:
+        """`runs`, of which those are running that have a checkpoint of the present driver's now; no table is read."""
+        return self.runs if _is_export(self.path) else _with_running(RunDirectory(self.path), self.runs)
 
     def log_tail(self, run_id: str) -> list[str]:
         """The last lines of a run's log; none of an export."""
@@ -190,6 +193,11 @@ class Study:
         return unique_rows(
             table, rows.join(committed, on=["run_id", "level"], how="semi", maintain_order="left")
         )
+
+
+def driver_of(path: Path) -> Holder | None:
+    """Who writes into a run directory now; None where nobody does, as into an export."""
+    return RunDirectory(path).holder()
 
 
 def read_study(path: Path | str, plan: Plan | None = None) -> Study:
@@ -347,7 +355,7 @@ def _joined_runs(
             .otherwise("status")
         )
     )
-    return _with_clusters(runs).select(schema_of(JOINED_RUNS).names())
+    return _with_clusters(_with_running(directory, runs)).select(schema_of(JOINED_RUNS).names())
 
 
 def _outcomes(planned: pl.DataFrame, finished: pl.DataFrame) -> pl.DataFrame:
@@ -462,30 +470,34 @@ def _statuses(
             next_units.setdefault(unit.run_id, unit)
     reasons = dict(attempts.sort("at").select("run_id", "message").iter_rows())
     reasons |= dict(diverged.select("run_id", "outcome_reason").iter_rows())
-    begun = holder.since.timestamp() if holder else math.inf
-    running = {unit.run_id for unit in _running_units(directory, begun)}
     rows = []
     for run_id in plan.jobs:
         unit = next_units.get(run_id)
         status, cause = ("done", None) if unit is None else (units[unit], causes.get(unit))
-        if status == "ready" and run_id in running:
-            status = "running"
         reason = reasons.get(run_id) if status in ("failed", "diverged") else None
         rows.append((run_id, status, cause, f"blocked by {cause}" if cause else reason))
     schema = dict.fromkeys(("run_id", "status", "blocked_by", "reason"), pl.String)
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def _running_units(directory: RunDirectory, since: float) -> set[Unit]:
-    """Units with a checkpoint newer than their driver's start."""
-    units = set()
+def _with_running(directory: RunDirectory, runs: pl.DataFrame) -> pl.DataFrame:
+    """The runs, of which those are running that are ready and have a checkpoint newer than their driver's start."""
+    holder = directory.holder()
+    running = _checkpointed_since(directory, holder.since.timestamp()) if holder else []
+    is_ready = pl.col("status").is_in(("ready", "running"))
+    status = pl.when(pl.col("run_id").is_in(running)).then(pl.lit("running")).otherwise(pl.lit("ready"))
+    return runs.with_columns(status=pl.when(is_ready).then(status).otherwise("status"))
+
+
+def _checkpointed_since(directory: RunDirectory, since: float) -> list[str]:
+    run_ids = set()
     for checkpoint in directory.all_checkpoints():
         try:
             if checkpoint.path.stat().st_mtime >= since:
-                units.add(Unit(checkpoint.run_id, checkpoint.level))
+                run_ids.add(checkpoint.run_id)
         except FileNotFoundError:
             continue  # replaced while we looked
-    return units
+    return sorted(run_ids)
 
 
 def _with_repository_references(references: pl.DataFrame, problems: list[str]) -> pl.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from io import StringIO
 from pathlib import Path
 
@@ -11,16 +12,21 @@ from rich.table import Table
 from nqs.config import DenseRun, ReferenceJob, TicketRun, TrajectoryRun
 from nqs.identity import NUMERICS_VERSION
 from orchestrator.plan import Job
-from orchestrator.progress import describe, duration
+from orchestrator.progress import describe, duration, moment
 from orchestrator.reports import again_sentence
 from orchestrator.run_directory import RunDirectory, StudyError
 from orchestrator.schedule import Schedule, run_states
 from orchestrator.standing import Standing
-from orchestrator.tables import REFERENCES, RUN_FIELDS, TABLES
+from orchestrator.tables import REFERENCES, RUN_FIELDS, TABLES, Column
 from orchestrator.units import Unit, prerequisite, units_of
 
-_FIELDS = {column.name: column.description for column in RUN_FIELDS}
-_REFERENCE_FIELDS = {column.name: column.description for column in REFERENCES.columns}
+
+def _meanings(columns: Iterable[Column]) -> dict[str, str]:
+    return {c.name: c.description + (f", {c.unit}" if c.unit else "") for c in columns}
+
+
+_FIELDS = _meanings(RUN_FIELDS)
+_REFERENCE_FIELDS = _meanings(REFERENCES.columns)
 _LEVEL_COLUMNS = (
     "level",
     "remaining",
@@ -249,7 +255,7 @@ def print_story(console: Console, story: dict) -> None:
             line(f"  {name} = {value}  ({described.get(name, 'bond dimensions in series')})")
     if outcome := story["outcome"]:
         line(
-            f"\n{outcome['outcome']} on {outcome['device']} at {outcome['finished_at']}, in a batch of "
+            f"\n{outcome['outcome']} on {outcome['device']} at {moment(outcome['finished_at'])}, in a batch of "
             f"{outcome['batch']}, {duration(outcome['wall_seconds'] or 0)} of training and measuring, code "
             f"{outcome['code_version']}, numerics version {outcome['numerics_version']}"
         )
@@ -261,7 +267,7 @@ def print_story(console: Console, story: dict) -> None:
         )
     for attempt in story["attempts"]:
         line(
-            f"failure {attempt['attempt']} at level {attempt['level']}, {attempt['at']}, on {attempt['device']}: "
+            f"failure {attempt['attempt']} at level {attempt['level']}, {moment(attempt['at'])}, on {attempt['device']}: "
             f"{attempt['error_class']}: {attempt['message']}"
         )
     if story["log"]:

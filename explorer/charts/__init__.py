@@ -50,6 +50,7 @@ from explorer.charts.printing import (
     specification,
     svg,
 )
+from explorer.charts.products import products
 from explorer.charts.progress import (
     KINDS,
     STATUS_COLOURS,
@@ -78,6 +79,9 @@ from explorer.charts.sheets import (
     SheetFigure,
     SheetPanel,
     sheet,
+)
+from explorer.charts.streams import (
+    in_streams,
 )
 from explorer.charts.toric_code import (
     parity_energy,
@@ -125,6 +129,7 @@ __all__ = [
     "filter_classes",
     "filters_on_lattice",
     "gaps",
+    "in_streams",
     "kernel_tiles",
     "level_steps",
     "mask_comparison",
@@ -135,6 +140,7 @@ __all__ = [
     "phase_diagram",
     "png",
     "printed",
+    "products",
     "ratios",
     "region_boundaries",
     "regions",

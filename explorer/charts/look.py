@@ -142,7 +142,9 @@ def refuse_nothing(frame: pl.DataFrame, what: str) -> None:
 
 def styled(chart: alt.TopLevelMixin, height: int = 420) -> alt.TopLevelMixin:
     """The chart in our look, as wide as the page lets it be."""
-    return chart.properties(width="container", height=height, config=CONFIG)
+    # In place: `properties` copies the whole chart, all ticks of all its layers, before it sets anything.
+    chart.width, chart.height, chart.config = "container", height, CONFIG
+    return chart
 
 
 # In one piece: Altair copies the whole chart, data included, for every `configure_…`.

@@ -12,6 +12,7 @@ import altair as alt
 import vl_convert
 
 from explorer.charts.look import CONFIG
+from explorer.charts.streams import data_written
 
 _POINTS_PER_MM = 72 / 25.4
 # Font size of legends on a page, px; axes have one less and one more.
@@ -117,7 +118,7 @@ def pdf(drawing: str) -> bytes:
 def specification(chart: alt.TopLevelMixin) -> str:
     """The chart in Vega-Lite, with its data."""
     # Altair refuses more than 5000 rows by default; a study's networks may be more.
-    with alt.data_transformers.enable("default", max_rows=None):
+    with data_written("default", max_rows=None):
         return json.dumps(chart.to_dict())
 
 

@@ -86,7 +86,9 @@ def _zoomable(chart: alt.TopLevelMixin) -> alt.TopLevelMixin:
 def _zoomable_layer(layer: alt.Chart) -> alt.Chart:
     """The layer, whose marks end at the frame when the axes move, and whose labels follow them."""
     shown = layer.copy(deep=False)
-    shown.mark, shown.encoding = layer.mark.copy(deep=False), layer.encoding.copy(deep=False)
+    # A mark without any property is its name alone.
+    mark = alt.MarkDef(type=layer.mark) if isinstance(layer.mark, str) else layer.mark
+    shown.mark, shown.encoding = mark.copy(deep=False), layer.encoding.copy(deep=False)
     shown.mark.clip = True
     for name in ("x", "y"):
         channel = layer.encoding[name]

@@ -15,9 +15,9 @@ def draw(key: str, chart: alt.TopLevelMixin, headline: str, rows: int, **selecti
         key: unique on the page.
         headline: what it shows, for readers who don't see it.
         rows: of its table.
-        selection: what `st.altair_chart` is to do with clicks.
+        selection: what `st.vega_lite_chart` is to do with clicks.
     """
     # None before the browser has said.
     dark = st.context.theme.type == "dark"
     shown = charts.on_screen(chart, headline, rows, dark)
-    st.altair_chart(shown, theme=None, width="stretch", key=key, **selection)
+    st.vega_lite_chart(charts.in_streams(shown), theme=None, width="stretch", key=key, **selection)

@@ -24,7 +24,7 @@ _PRINT, _FIRST_PRINT = "print", next(iter(charts.PRINTS))
 SHEET_LABEL = "The whole sheet as PDF"
 _LABELS = {"parquet": "Parquet", "zip": "all of it, with the code"}
 
-
+ROWS_A_PAGE = 1000
 # Parts of names of columns whose values may be of any size.
 _SMALL = ("error", "mean", "low", "high", "uncertainty", "difference", "deviation", "gap")
 
@@ -107,11 +107,27 @@ def _offer_files(name: str, make: Callable[[], alt.TopLevelMixin], headline: str
 
 
 def show_table(name: str, table: pl.DataFrame) -> None:
-    """A table with its downloads as CSV and Parquet."""
-    st.dataframe(table, hide_index=True, key=f"table {name}", column_config=_with_enough_digits(table))
+    """A table with its downloads as CSV and Parquet, which have all of it; a long one is shown a page at a time."""
+    st.dataframe(
+        _page_of(name, table), hide_index=True, key=f"table {name}", column_config=_with_enough_digits(table)
+    )
     with st.container(horizontal=True):
         _download(f"{name}.csv", lambda: table.write_csv().encode())
         _download(f"{name}.parquet", lambda: parquet(table))
+
+
+def _page_of(name: str, table: pl.DataFrame) -> pl.DataFrame:
+    """At most `ROWS_A_PAGE` rows: all that is given goes to the browser, with every selection, whether it is seen or not."""
+    if len(table) <= ROWS_A_PAGE:
+        return table
+    first = address.choose(
+        "Rows",
+        f"rows-{name}",
+        range(0, len(table), ROWS_A_PAGE),
+        0,
+        names=lambda first: f"{first + 1}–{min(first + ROWS_A_PAGE, len(table))} of {len(table)}",
+    )
+    return table[first : first + ROWS_A_PAGE]
 
 
 def _with_enough_digits(table: pl.DataFrame) -> dict:

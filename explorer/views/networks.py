@@ -154,6 +154,8 @@ elif not kernels.is_empty():
 elif weights is not None:
     st.info("This network has no layer of filters on the spins; its weights are in the table of the export.")
 show_curve()
+is_toric_code = network["hamiltonian"] == "toric_code"
+panels.show_products(networks, network, panels.WILSON_LOOPS if is_toric_code else panels.CORRELATIONS)
 if layer is not None and layer.mask.any():
     show_distributions(layer)
     show_comparison(layer)

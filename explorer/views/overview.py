@@ -37,7 +37,7 @@ def show_progress() -> None:
     now = loading.selected()
     if now is None or now.study is None:
         return
-    runs, states = now.study.runs, now.study.states
+    runs, states = now.study.runs_now(), now.study.states
     if runs.is_empty():
         st.info("Nothing here yet: no run is planned or finished in this directory.")
         return
@@ -103,9 +103,10 @@ if not below.is_empty():
     )
     figures.show_table("below-reference", below)
 
-if not opened.study.runs.is_empty():
+runs = opened.study.runs_now()
+if not runs.is_empty():
     st.subheader("All runs", anchor=False)
-    statuses = opened.study.runs["status"].unique().sort().to_list()
+    statuses = runs["status"].unique().sort().to_list()
     status = address.choose("Status", "status", [ALL, *statuses], ALL)
-    shown = opened.study.runs if status == ALL else opened.study.runs.filter(pl.col("status") == status)
+    shown = runs if status == ALL else runs.filter(pl.col("status") == status)
     figures.show_table("runs", shown.select(*FIRST_COLUMNS, pl.exclude(FIRST_COLUMNS)))

@@ -94,7 +94,7 @@ quantity = analysis.QUANTITIES[{column!r}]
 regions = analysis.fit_regions(states, quantity, {by!r}, {horizontal!r}, {confidence})
 """
 intervals = ", ".join(sorted(set(regions.curves["interval"].drop_nulls())))
-method = f"{captions.REGION_LINES}, with {confidence:.0%} intervals in the table: {intervals}."
+method = f"{captions.REGION_LINES}, with {confidence:.0%} intervals in the table: {intervals}. {captions.NO_REGIONS}"
 figures.show_figure(
     f"scaling-regions-{column}-by-{by}",
     captions.region_headline(regions, quantity),

@@ -1,5 +1,6 @@
 """What a chart says about its data: scales, marks, colours, and that nothing measured is missing."""
 
+import json
 import re
 
 import polars as pl
@@ -52,6 +53,20 @@ def test_every_network_and_every_point_is_drawn_and_negative_ones_are_open(sign)
     assert len(marks) == len(points) + len(states)
     open_marks = [mark for mark in marks if 'fill="white"' in mark]
     assert len(open_marks) == (len(marks) if sign < 0 else 0)
+
+
+def test_a_browser_gets_the_checked_drawing_with_the_same_rows():
+    chart = curves_of(states_of(sides=(4,)))
+    checked, shown = json.loads(charts.specification(chart)), charts.in_streams(chart)
+    # The page has a width; Altair's theme gives one to a file.
+    del checked["config"]["view"]["continuousWidth"], checked["config"]["view"]["continuousHeight"]
+    rows, streams = checked.pop("datasets"), shown.pop("datasets")
+    assert len(streams) == len(rows) > 1
+    text = json.dumps(shown, sort_keys=True)
+    for name, stream in streams.items():
+        values = pl.read_ipc_stream(stream).to_dicts()
+        text = text.replace(name, next(other for other in rows if rows[other] == values))
+    assert text == json.dumps(checked, sort_keys=True)
 
 
 def vertical_domain(states: pl.DataFrame, confidence: float) -> tuple[float, float]:

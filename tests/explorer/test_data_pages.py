@@ -9,7 +9,8 @@ import pytest
 
 from explorer import analysis, charts
 from explorer.bundle import packed_export
-from orchestrator.export import EXPORTED, export_study
+from orchestrator.data_dictionary import EXPORTED
+from orchestrator.export import export_study
 from orchestrator.store import REPOSITORY_REFERENCES, read_study
 from orchestrator.tables import WEIGHTS
 from tests.explorer.test_views import texts
@@ -77,6 +78,8 @@ def test_shipped_gaps_grow_with_the_field_and_are_all_drawn(references):
 @pytest.mark.parametrize("format", ["parquet", "csv"])
 def test_the_whole_study_is_packed_as_the_command_line_exports_it(app, finished, tmp_path, format):
     test = app(finished, "data")
+    # No sweep of the repository has its name.
+    assert test.code[0].value.startswith("python -m orchestrator SWEEP.py --profile tiny --out ")
     assert not test.exception and not test.error
     assert "--export" in test.code[0].value
     test.button(key=f"export {format}").click().run()

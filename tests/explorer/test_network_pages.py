@@ -85,8 +85,8 @@ def test_an_export_without_weights_gets_a_sentence_and_the_curves_are_shown(app,
     assert not test.exception
     # The missing table, the levels without filters and the network shown: not a sentence a level.
     assert len(test.warning) == 3 and "of 31 levels are missing" in texts(test.warning)
-    # Without filters there is still the closed form.
-    assert drawn_charts(test) == 3
+    # Without filters there are still the curves and the closed form.
+    assert drawn_charts(test) == 5
 
 
 def test_of_an_export_with_some_weights_the_page_opens_and_compares_networks_that_have_them(
@@ -184,7 +184,9 @@ def test_a_ticket_is_compared_with_its_trajectory_unit_by_unit_and_stands_on_its
 def test_kernels_of_convolutions_are_drawn_as_tiles(app, network, kernels):
     test = app(DATA / "lottery_tickets-laptop", "networks", network=network)
     assert not test.exception and not test.warning
-    assert drawn_charts(test) == 2
+    # Kernels, the curve, and correlations beside those of the run's ends.
+    assert drawn_charts(test) == 3
+    assert ": ⟨σᶻσᶻ⟩ is 0." in texts(test.subheader) and "level 0: " in texts(test.caption)
     assert "weights are live" in texts(test.subheader)
     assert test.selectbox(key="page").options == [f"1–{kernels} of {kernels}"]
 
@@ -235,16 +237,18 @@ def test_a_clicked_mark_is_its_network_and_a_clicked_point_its_first_replicate(f
 def test_the_toric_code_has_its_curves_filters_and_energies(app, toric):
     test = app(DATA / "toric_code-laptop", "toric_code", level="12")
     assert not test.exception and not test.error and not test.warning
-    assert drawn_charts(test) == 5
+    assert drawn_charts(test) == 7
     run = test.query_params["run"]
     counts = classes(toric, run, 12)
     assert f"{counts['odd plaquette']} odd-parity filters; 9 of 9 plaquettes" in texts(test.subheader)
     assert "This network: relative error" in texts(test.subheader)
     assert "(α\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}8)" in test.subheader[0].value
     assert "16 per spin" in str(test.get("vega_lite_chart")[0].proto)
+    assert "Plaquette expectation value: lowest at" in texts(test.subheader)
+    assert "older than the column wilson_loops" in texts(test.info)
     test.radio(key="line").set_value("hidden")
     test.selectbox(key="width_per_spin").select("8").run()
-    assert not test.exception and drawn_charts(test) == 5
+    assert not test.exception and drawn_charts(test) == 7
     assert "16 per spin" not in str(test.get("vega_lite_chart")[0].proto)
     assert "of 144 hidden units live" in texts(test.subheader)
 

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from explorer import charts
+from explorer.views import figures
 from orchestrator.export import export_study
 from orchestrator.store import read_study
 from tests.explorer.conftest import NETWORKS
@@ -233,7 +234,10 @@ def test_without_run_directories_the_examples_open(app, finished, tmp_path):
     [
         ("nowhere", "nowhere does not exist; give a run directory or an exported directory."),
         ("file.txt", "file.txt is a file; give a run directory or an exported directory."),
-        ("empty", "empty is neither a run directory (sweep.json, tables/) nor an export (runs.parquet)."),
+        (
+            "empty",
+            "empty is neither a run directory (sweep.json, tables/) nor an export (runs.parquet); give one of them.",
+        ),
     ],
 )
 def test_a_command_line_that_names_no_study_gets_a_sentence(app, argument, sentence, tmp_path):
@@ -349,6 +353,14 @@ def test_a_side_without_reference_energy_is_named_and_its_magnetisation_is_shown
     assert "No reference energy for L = 4" in texts(test.warning)
     assert test.subheader[0].value == "Energy error per spin against weights per spin"
     assert "(L\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}4)" in texts(test.subheader)
+
+
+def test_a_long_table_is_shown_a_page_at_a_time(app, finished, monkeypatch):
+    monkeypatch.setattr(figures, "ROWS_A_PAGE", 10)
+    test = app(finished, "overview", **{"rows-runs": "30"})
+    assert not test.exception
+    assert test.selectbox(key="rows-runs").options[-1].endswith("31–32 of 32")
+    assert test.dataframe[-1].value["run_id"].to_list() == read_study(finished).runs["run_id"][30:].to_list()
 
 
 def test_every_status_of_the_store_has_a_colour():
