@@ -46,11 +46,16 @@ st.latex(r"A(x, L) = L^b\, f\big((x - x_c)\, L^a\big)")
 
 @st.cache_data(max_entries=64, show_spinner="Fitting the collapse …")
 def fitted(
-    points: pl.DataFrame, column: str, logarithmic: bool, form_name: str, window: tuple[float, float]
+    origin: tuple[str, ...],
+    _points: pl.DataFrame,
+    column: str,
+    logarithmic: bool,
+    form_name: str,
+    window: tuple[float, float],
 ) -> analysis.Collapse | analysis.NoCollapse:
-    """The fit, kept as long as neither the data nor the choice changes."""
+    """The fit, kept as long as neither the data nor the choice changes; Streamlit's hash of points is a sample's."""
     return analysis.collapse(
-        points,
+        _points,
         value=column,
         log_control=logarithmic,
         form=forms[form_name],
@@ -63,7 +68,7 @@ columns = ("side", "parameters_per_spin", "cluster", column, f"{column}_error")
 points = (
     states.select(columns).filter(pl.col(column).is_finite()).sort("side", "parameters_per_spin", "cluster")
 )
-fit = fitted(points, column, logarithmic == "log", form_name, (low, high))
+fit = fitted(setting.origin(), points, column, logarithmic == "log", form_name, (low, high))
 if isinstance(fit, analysis.NoCollapse):
     st.info(f"No collapse can be told. {fit.reason}")
     st.stop()
@@ -94,7 +99,7 @@ figures.show_figure(
 st.markdown("**The forms on the same points**")
 rows = []
 for name, text in FORMS.items():
-    other = fitted(points, column, logarithmic == "log", name, (low, high))
+    other = fitted(setting.origin(), points, column, logarithmic == "log", name, (low, high))
     rows.append({"form": text} | analysis.collapse_row(other))
 figures.show_table(f"collapse-forms-{column}", pl.DataFrame(rows, infer_schema_length=None))
 st.caption(

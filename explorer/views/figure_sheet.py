@@ -15,32 +15,38 @@ if loading.selected() is None:
     setting.say_nothing_is_open()
 
 
-@st.cache_resource(max_entries=4, ttl=600, show_spinner="Reading all studies …")
-def panels_of(studies: dict[str, str], fingerprints: list[str]) -> list[list[Panel]]:
-    """The panels of every figure, made anew when a file of a study changed."""
+@st.cache_resource(max_entries=2, show_spinner="Reading all studies …")
+def panels_of(studies: dict[str, str], fingerprints: list[str]) -> list[list[tuple[Panel, dict | None]]]:
+    """The panels of every figure with their drawings, made anew when a study changed."""
     states = {}
     for name, path in studies.items():
         study = loading.open_study(Path(path)).study
         if study is not None and not study.states.is_empty():
             states[name] = analysis.own_masks(analysis.with_quantities(study.states))
-    return [figure.panels(states) for figure in FIGURES]
+    return [
+        [
+            (panel, None if panel.chart is None else charts.on_screen(panel.chart))
+            for panel in figure.panels(states)
+        ]
+        for figure in FIGURES
+    ]
 
 
-def show(figure: Figure, panels: list[Panel]) -> None:
+def show(figure: Figure, panels: list[tuple[Panel, dict | None]]) -> None:
     """A figure: its panels side by side, and all of them in one file."""
     st.subheader(f"Fig. {figure.number}: {figure.question}", anchor=False)
-    for number, panel in enumerate(panels):
+    for number, (panel, drawing) in enumerate(panels):
         # A row at a time, so that a narrow screen has them in order.
         if number % COLUMNS == 0:
             row = st.columns(COLUMNS)
         with row[number % COLUMNS]:
             st.markdown(f"**{chr(ord('a') + number)}  {panel.title}**")
-            if panel.chart is None:
+            if drawing is None:
                 st.info(panel.caption)
                 continue
-            figures.draw(f"figure {figure.number} {number}", panel.chart)
+            figures.draw(f"figure {figure.number} {number}", drawing)
             st.caption(panel.caption)
-    drawn = [panel for panel in panels if panel.chart is not None]
+    drawn = [panel for panel, drawing in panels if drawing is not None]
     if drawn:
         figures.offer_drawing(
             f"figure-{figure.number}",

@@ -62,7 +62,7 @@ def show_figure(
     """
     st.subheader(headline, anchor=False)
     if select is None:
-        draw(f"chart {name}", chart)
+        draw(f"chart {name}", charts.on_screen(chart))
         st.caption(caption)
     else:
         opening.show_chart(f"chart {name}", charts.selectable(chart), select)
@@ -79,13 +79,14 @@ def show_figure(
             st.code("\n".join([*setting.lines(), code]), language="python")
 
 
-def draw(key: str, chart: alt.TopLevelMixin) -> None:
+def draw(key: str, drawing: dict) -> None:
     """The chart alone, as wide as it may be.
 
     Args:
         key: unique on the page.
+        drawing: from `charts.on_screen`.
     """
-    st.vega_lite_chart(charts.on_screen(chart), theme=None, width="stretch", key=key)
+    st.vega_lite_chart(drawing, theme=None, width="stretch", key=key)
 
 
 def offer_drawing(name: str, make: Callable[[], alt.TopLevelMixin], headline: str, caption: str) -> None:
