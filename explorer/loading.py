@@ -128,7 +128,8 @@ class _Kept:
     reading: threading.Lock = field(default_factory=threading.Lock)
 
 
-@st.cache_resource(max_entries=4, show_spinner=False)
+# As many as the figure sheet reads at once, with all examples.
+@st.cache_resource(max_entries=16, show_spinner=False)
 def _kept(path: str) -> _Kept:
     return _Kept()
 

@@ -82,13 +82,13 @@ if points.is_empty():
 
 @st.cache_data(max_entries=32, show_spinner="Fitting the regions …")
 def fitted_regions(
-    states: pl.DataFrame, column: str, by: str, horizontal: str, confidence: float
+    origin: tuple[str, ...], _states: pl.DataFrame, column: str, by: str, horizontal: str, confidence: float
 ) -> analysis.Regions:
-    """The fits, kept as long as neither the data nor the choice changes."""
-    return analysis.fit_regions(states, analysis.QUANTITIES[column], by, horizontal, confidence)
+    """The fits, kept as long as neither the data nor the choice changes; Streamlit's hash of states is a sample's."""
+    return analysis.fit_regions(_states, analysis.QUANTITIES[column], by, horizontal, confidence)
 
 
-regions = fitted_regions(states, column, by, horizontal, confidence)
+regions = fitted_regions((*setting.origin(), own), states, column, by, horizontal, confidence)
 fitted = f"""{own}
 quantity = analysis.QUANTITIES[{column!r}]
 regions = analysis.fit_regions(states, quantity, {by!r}, {horizontal!r}, {confidence})

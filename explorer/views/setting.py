@@ -43,6 +43,12 @@ def lines() -> list[str]:
     return list(st.session_state[_LINES])
 
 
+def origin() -> tuple[str, ...]:
+    """What the page's states, as they are chosen here, come from: all that decides them, as the key of a cache."""
+    shown = loading.selected()
+    return (str(shown.path), shown.fingerprint, *lines())
+
+
 def say_nothing_is_open() -> None:
     """End the page with what to do when no study can be shown."""
     st.info(
