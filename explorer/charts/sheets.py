@@ -22,7 +22,7 @@ _WIDTH_MM = 420
 _COLUMNS, _COLUMN_PX, _ROW_GAP_PX, _MARGIN_PX = 4, 490, 34, 24
 _HEADING_PX, _TEXT_PX, _LINE_PX = 20, 12, 15.5
 # Of a line of text in a column.
-_CHARACTERS = 86
+_CHARACTERS = 70
 _CONTENT = re.compile(r"<svg [^>]*>(.*)</svg>", re.DOTALL)
 
 
