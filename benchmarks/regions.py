@@ -1,12 +1,12 @@
-"""Do the region fits find known boundaries, and how often do their 95 % intervals cover?
+"""Do the region fits find known boundaries, how often do their 95 % intervals cover, and do they notice another form?
 
     python -m benchmarks.regions --curves 300
 
 Made-up curves: a high-error plateau, a power law, a low-error plateau, with the exact boundaries and exponent
 of `TRUTH`. The bends are those of a sum of powers (w = 1/β), or sharp; the noise of each trajectory is
 correlated from level to level, beside an offset of the whole trajectory. Prints, for each number of
-trajectories, the bias and the coverage of every fitted number, and how often a plateau was missed or
-invented.
+trajectories, the bias and the coverage of every fitted number, in how many curves another form was noticed,
+and how often a plateau was missed or invented; and the same for curves with a further step.
 """
 
 from __future__ import annotations
@@ -51,14 +51,18 @@ class Noise:
     measured: float = 0.05
 
 
-def true_curve(density: np.ndarray, sharpness: float) -> np.ndarray:
-    """ln error: both plateaus and the power law, w = 1 / (β · sharpness) at each bend; 1 is a sum of powers."""
+def true_curve(density: np.ndarray, sharpness: float, step: float = 0.0) -> np.ndarray:
+    """ln error: both plateaus and the power law, w = 1 / (β · sharpness) at each bend; 1 is a sum of powers.
+
+    A `step` is another form: the power law pauses in its middle, by ± step within a factor of 1.2.
+    """
     rate = EXPONENT_TRUE * sharpness
     x = np.log(density)
     falling = np.logaddexp(0, rate * (x - np.log(LOWER_TRUE))) - np.logaddexp(
         0, rate * (x - np.log(UPPER_TRUE))
     )
-    return np.log(HIGH_TRUE) - falling / sharpness
+    pause = step * np.tanh((x - np.log(LOWER_TRUE * UPPER_TRUE) / 2) / np.log(1.2))
+    return np.log(HIGH_TRUE) - falling / sharpness + pause
 
 
 def made_up_states(
@@ -67,7 +71,8 @@ def made_up_states(
     trajectories: int,
     sharpness: float,
     noise: Noise,
-    window: slice,
+    window: slice = slice(None),
+    step: float = 0.0,
 ) -> pl.DataFrame:
     """The columns that `fit_regions` reads, of many curves (column `curve`)."""
     density = DENSITIES[window]
@@ -80,7 +85,7 @@ def made_up_states(
         (curves, trajectories, 1)
     )
     measured = noise.measured * generator.standard_normal(shape)
-    error = np.exp(true_curve(density, sharpness) + offset + noise.along * steps + measured)
+    error = np.exp(true_curve(density, sharpness, step) + offset + noise.along * steps + measured)
     curve, trajectory, level = (index.ravel() for index in np.indices(shape))
     return pl.DataFrame(
         {
@@ -122,10 +127,11 @@ def study(
     sharpness: float,
     window: slice = slice(None),
     noise: Noise | None = None,
+    step: float = 0.0,
 ) -> Regions:
     """The fits of many curves of one kind, at 95 %."""
     generator = np.random.default_rng(seed)
-    states = made_up_states(generator, curves, trajectories, sharpness, noise or Noise(), window)
+    states = made_up_states(generator, curves, trajectories, sharpness, noise or Noise(), window, step)
     return fit_regions(states, QUANTITIES["relative_error"], "curve", confidence=0.95)
 
 
@@ -141,6 +147,9 @@ def main() -> None:
             found = study(1, arguments.curves, trajectories, sharpness)
             seconds = (time.perf_counter() - started) / arguments.curves
             print(f"\nw = 1/({sharpness:g} β), {trajectories} trajectories, {1e3 * seconds:.0f} ms a curve")
+            print(
+                f"another form noticed {noticed(found):7.1%}, refused {found.refused / arguments.curves:7.1%}"
+            )
             _print(coverage(found, arguments.curves))
     print("\nCurves that stop before a plateau: how often a plateau was invented (3 trajectories)")
     for name, window, invented in (
@@ -150,6 +159,18 @@ def main() -> None:
         found = study(2, arguments.curves, 3, 1.0, window)
         number = found.values.filter(pl.col("value") == invented).height
         print(f"{name:24} {number / arguments.curves:6.1%}")
+
+    print("\nCurves with a further step (w = 1/(3 β)): another form noticed, refused")
+    for step in (0.5, 1.0, 2.0):
+        for trajectories in arguments.trajectories:
+            found = study(3, arguments.curves, trajectories, 3.0, step=step)
+            shares = f"{noticed(found):7.1%} {found.refused / arguments.curves:7.1%}"
+            print(f"± {step:g}, {trajectories} trajectories {shares}")
+
+
+def noticed(found: Regions) -> float:
+    """The part of the curves that are said to be of another form, roughly or at all."""
+    return found.curves["remark"].str.contains("of this form").mean()
 
 
 def _print(table: pl.DataFrame) -> None:

@@ -16,7 +16,7 @@ sys.path.insert(0, str(CHECKOUT))
 import streamlit as st
 from altair.utils.schemapi import debug_mode
 
-from explorer import loading
+from explorer import charts, loading
 from explorer.views import address, figures
 
 # A damaged disk has thousands.
@@ -87,6 +87,7 @@ def choose_study() -> None:
     with st.sidebar:
         chosen = address.choose("Study", "study", list(names), next(iter(names)))
         figures.choose_print()
+        st.caption(charts.ZOOM_HINT)
         st.button("Read again", help="New results of a running sweep also come in with every selection.")
     loading.select(names[chosen])
     tell(loading.look().problems)

@@ -20,14 +20,22 @@ from explorer.analysis import (
     NO_INTERVAL,
     REGION_VALUES,
     ROUNDING,
+    SURE_DEVIATION,
+    Collapse,
     Quantity,
     Regions,
 )
-from explorer.analysis.regions import EXPONENT, HIGH, LOW
-from explorer.numbers import NONE, SUPERSCRIPTS, interval, interval_alone, with_error
+from explorer.analysis.regions import EXPONENT, HIGH, LOW, MOST_MISFIT
+from explorer.numbers import NONE, SUPERSCRIPTS, interval, interval_alone, with_error, with_two_errors
+from nqs.identity import NUMERICS_VERSION
 
 # How a caption says what a chart does with intervals of many decades.
 CUT = "cut where they reach a decade beyond all marks"
+# What the lines of `charts.regions` are.
+NO_REGIONS = f"Curves that the form misses by more than their scatter and a factor of {np.exp(MOST_MISFIT):.2g} have none."
+REGION_LINES = (
+    "Lines: least-squares fits of plateau, power law and plateau; dotted: plateaus, dashed: boundaries"
+)
 
 
 def point_caption(points: pl.DataFrame, quantity: Quantity, confidence: float) -> str:
@@ -52,6 +60,167 @@ def point_caption(points: pl.DataFrame, quantity: Quantity, confidence: float) -
     if points["at_rounding"].sum():
         sentences.append(f"Magnitudes under the rounding of float64 are drawn at {ROUNDING:.1e}.")
     return " ".join(sentences)
+
+
+def interval_sentence(confidence: float, over: str, cut: bool = True) -> str:
+    """How intervals of logarithms over independent trajectories are made, the same on every page.
+
+    Args:
+        over: what is independent: trajectories, or dense runs.
+        cut: whether the chart cuts them.
+    """
+    ends = f"; {CUT}" if cut else ""
+    return (
+        f"Intervals: {confidence:.0%}, Student's t over {over} of the logarithm, or the measurement error where there "
+        f"is one{ends}."
+    )
+
+
+def ratio_caption(ratios: pl.DataFrame, confidence: float) -> str:
+    """What ratios of ticket variants are, with n.
+
+    Args:
+        ratios: from `analysis.ticket_ratios`.
+    """
+    return (
+        "Ratios of relative errors at equal trajectory and level, tickets averaged first; geometric means over "
+        f"{how_many(ratios['trajectories'])} trajectories. {interval_sentence(confidence, 'trajectories')}"
+    )
+
+
+def method_ratio_caption(ratios: pl.DataFrame, confidence: float) -> str:
+    """What ratios of pruning methods are, with n.
+
+    Args:
+        ratios: from `analysis.method_ratios`.
+    """
+    return (
+        "Ratios of relative errors at equal level within a dense run; geometric means over "
+        f"{how_many(ratios['trajectories'])} dense runs. {interval_sentence(confidence, 'dense runs')}"
+    )
+
+
+def agreement_caption(confidence: float, factor: float) -> str:
+    """How sizes are compared between their densities, and what the band is."""
+    return (
+        "Ratio of the largest to the smallest error per spin over all sides that reach a density, interpolated linearly "
+        f"in log–log between measured densities, never beyond. Band: {confidence:.0%}, the two curves' half-widths added "
+        f"in quadrature; cut at 1, and a decade beyond all marks. Dashed: the factor {factor:g} that counts as agreement."
+    )
+
+
+def step_caption(points: pl.DataFrame, confidence: float) -> str:
+    """What level steps and the bars of their largest are, with n.
+
+    Args:
+        points: from `analysis.step_points`.
+    """
+    return (
+        f"Each step at the midpoint of ln nᵣ; geometric means over {how_many(points['trajectories'])} trajectories. "
+        f"{interval_sentence(0.68, 'trajectories', cut=False)} Bars: the {confidence:.0%} interval of the place of the "
+        "largest step, at its height. Open marks: losses that sampling finds negative."
+    )
+
+
+def envelope_caption(lowest: pl.DataFrame) -> str:
+    """What the lowest energies are taken over, with n.
+
+    Args:
+        lowest: from `analysis.lowest_energy_envelope`.
+    """
+    return (
+        "Marks: at each density the network of lowest energy over all seeds and variants "
+        f"({how_many(lowest['networks'])} networks of {how_many(lowest['trajectories'])} trajectories). "
+        "Broad lines: means of the trajectories. A jump that only these have is one of stuck or unlucky networks."
+    )
+
+
+DRIFT_CAPTION = (
+    "Slope of the training energy over the last fifth of a level's steps, in units of its standard error, a mark "
+    "each trained network. Dashed: 0 and −3, below which an energy was still falling."
+)
+
+
+def branch_caption(table: pl.DataFrame) -> str:
+    """What differences between the branches are, with n.
+
+    Args:
+        table: from `analysis.branch_differences`.
+    """
+    return (
+        f"Differences at the same mask, a mark each trajectory (n = {table['cluster'].n_unique()}); bars: one standard "
+        "error, none where both are summed exactly. Below zero in energy: the way down was stuck above."
+    )
+
+
+_RECORDED = "of the first 100 steps of a level all, then every tenth. Dashed: the reference energy."
+TRAINING_CAPTION = (
+    f"Each mark: the sampled energy before one training step, with one standard error; {_RECORDED}"
+)
+METHOD_TRAINING_CAPTION = (
+    f"Each mark: the sampled energy before one training step; bands: one standard error; {_RECORDED} IMP-WR and IRP-WR "
+    "start from the rewind point, IMP-CT from the trained weights of the level before."
+)
+
+
+def replicate_caption(table: pl.DataFrame, confidence: float) -> str:
+    """What the means and both kinds of bars of replicates are, with n.
+
+    Args:
+        table: from `analysis.replicate_table`.
+    """
+    return (
+        f"Small marks: each ticket; long marks: arithmetic means over {how_many(table['replicates'])} replicates of "
+        f"{how_many(table['trajectories'])} trajectories. Thin bars: {confidence * 100:g} %, Student's t over all "
+        "replicates, as Table 2 prints; wide pale bars: the same over trajectories, which share a mask (none for one "
+        "trajectory). Student's t over two trajectories is wide: 637 standard errors at 99.9 %. Bars "
+        f"{CUT}, and at the frame where they reach below zero."
+    )
+
+
+def transfer_caption(table: pl.DataFrame, ticket: str, confidence: float) -> str:
+    """What the ratios of mask transfer are, with n.
+
+    Args:
+        table: from `analysis.mask_transfer`.
+        ticket: how the variant is written.
+    """
+    return (
+        f"Numbers: relative error of {ticket} over that under the mask of the field it is trained at, geometric means "
+        f"over {how_many(table['trajectories'])} trajectories of the mask's field. Row “random”: T(init, rand) over "
+        f"T(init, imp) of the same trajectory. Intervals ({confidence:.0%}) are in the table: Student's t over "
+        "trajectories of the logarithms; for masks of another field those of both errors, in quadrature."
+    )
+
+
+def region_caption(found: Regions, confidence: float) -> str:
+    """What lines of region fits are, and how their intervals are made."""
+    made = ", ".join(sorted(set(found.curves["interval"].drop_nulls())))
+    return f"{REGION_LINES}, with {confidence:.0%} intervals in the table: {made}. {NO_REGIONS}"
+
+
+def boundary_caption(confidence: float) -> str:
+    """What the boundaries are, and their bars."""
+    return (
+        "Upper boundary: below it the error rises from the low-error plateau; lower boundary: below it lies the "
+        f"high-error plateau. Bars: {confidence:.0%}; {CUT}. Curves without a plateau have no boundary there."
+    )
+
+
+CURVE_OF_NETWORK_CAPTION = (
+    "Each mark: a network of this run, and of a ticket also those of its trajectory; the ring: the one that is shown. "
+    "Intervals: 68%, of its measurement alone; an exact value has none."
+)
+CHANCE_CAPTION = (
+    "Bars: this network. Marks: the exact expectation of a random mask with as many live weights (drawn without "
+    "replacement: hypergeometric), with one standard deviation of such masks."
+)
+
+
+def range_caption(is_toric_code: bool) -> str:
+    """What pairs and distances of ranges are."""
+    along = ", from edge to edge of a vertex or plaquette" if is_toric_code else ""
+    return f"{CHANCE_CAPTION} A pair is two spins of one hidden unit; their distance is counted in steps along bonds{along}."
 
 
 def _marks_are(points: pl.DataFrame) -> str:
@@ -265,7 +434,7 @@ def equivalence_sentence(row: dict, alpha: float, labels: dict[str, str]) -> str
 
 
 def region_headline(found: Regions, quantity: Quantity) -> str:
-    """With what power the curves fall between their plateaus, and how many have which.
+    """With what power the curves fall between their plateaus, how many have which, and how many are of another form.
 
     Args:
         found: from `analysis.fit_regions`.
@@ -273,14 +442,16 @@ def region_headline(found: Regions, quantity: Quantity) -> str:
     """
     name, values, curves = quantity.name.capitalize(), found.values, len(found.curves)
     exponents = values.filter(pl.col("value") == EXPONENT)["estimate"]
+    are = "is" if found.refused == 1 else "are"
+    refused = [f"{found.refused} of {curves} {are} of another form"] if found.refused else []
     if exponents.is_empty():
-        return f"{name}: no curve has a power law"
+        return f"{name}: no curve is shown to have one power law{''.join(f'; {text}' for text in refused)}"
     low, high = f"{exponents.min():.1f}", f"{exponents.max():.1f}"
     power = low if low == high else f"{low} to {high}"
     plateaus = [
         f"{(values['value'] == plateau).sum()} of {curves} reach a {plateau}" for plateau in (LOW, HIGH)
     ]
-    return f"{name} falls with the power {power} of the weights; {' and '.join(plateaus)}"
+    return f"{name} falls with the power {power} of the weights; {_listed(plateaus + refused)}"
 
 
 def region_table(found: Regions, by: str, names: list[str]) -> pl.DataFrame:
@@ -303,7 +474,89 @@ def region_table(found: Regions, by: str, names: list[str]) -> pl.DataFrame:
         ),
         *("densities", "trajectories", "networks"),
         pl.Series("bends w", [interval(width, None, None) for width in found.curves["width"]], pl.String),
+        pl.Series(
+            "misfit p", [interval(p, None, None) for p in found.curves["misfit_probability"]], pl.String
+        ),
         *("interval", "remark"),
+    )
+
+
+FORMS_COMPARED = (
+    "Criterion: Akaike's, less that of the best form, on the same points; a form with 10 more has next to no support. "
+    "Errors here are statistical alone."
+)
+# The fitted numbers of a collapse, as they are written.
+_COLLAPSE = {"critical": "x_c", "a": "a", "b": "b"}
+
+
+def collapse_headline(fit: Collapse, systematics: pl.DataFrame) -> str:
+    """Critical point and exponents with both errors, and the quality, in a sentence.
+
+    Args:
+        systematics: from `analysis.systematic_errors` of the fit.
+    """
+    systematic = dict(systematics.select("parameter", "systematic_error").iter_rows())
+    known = systematics["fits"].min() > 1
+    found = []
+    for name, symbol in _COLLAPSE.items():
+        value, error = getattr(fit, name).value, getattr(fit, name).error
+        if error > 0:
+            text = with_two_errors(value, error, systematic[name]) if known else with_error(value, error)
+            found.append(f"{symbol} = {text}")
+    named = "errors statistical, then systematic" if known else "statistical errors alone"
+    return f"Best collapse: {', '.join(found)} ({named}), S = {fit.quality:.2g}"
+
+
+def collapse_caption(fit: Collapse, systematics: pl.DataFrame) -> str:
+    """What marks, band, errors and S of a collapse are, with n."""
+    trajectories = ", ".join(f"{count} at L = {side}" for side, count in fit.clusters.items())
+    marks = (
+        f"Marks: means over trajectories ({trajectories}) with one standard error, scaled by the fit. Line and band: "
+        f"the scaling function as a Gaussian process, {fit.confidence:.0%}. Statistical errors: one standard error, "
+        f"{fit.interval}."
+    )
+    quality = (
+        f"Houdayer and Hartmann's S = {fit.quality:.2f} over {fit.quality_points} of {fit.points} points: about 1 where "
+        "errors explain the scatter about one curve; larger where the sizes do not collapse, or where the curve bends "
+        "between points."
+    )
+    choices = systematics["fits"].min()
+    if choices > 1:
+        varied = f"Systematic errors: half of the range over {choices} choices of the window and the smallest side."
+    else:
+        varied = "No narrower window and no larger smallest side has a fit: the systematic error is unknown."
+    sentences = [marks, varied, quality]
+    moved = systematics.filter(pl.col("deviation") > SURE_DEVIATION)["parameter"]
+    if len(moved):
+        sentences.append(
+            f"{_listed([_COLLAPSE[name] for name in moved])} moves with these choices by more than {SURE_DEVIATION:g} "
+            "standard errors of the difference: corrections to scaling."
+        )
+    return " ".join(sentences)
+
+
+def collapse_forms(table: pl.DataFrame, names: Mapping[str, str]) -> pl.DataFrame:
+    """Forms of the scaling law as text: criterion, numbers with statistical errors, S, and why one has no fit.
+
+    Args:
+        table: from `analysis.compare_forms`.
+        names: how the forms are written.
+    """
+    numbers = [
+        pl.Series(
+            symbol,
+            [
+                f"{row[name]:g} (held)"
+                if row[f"{name}_error"] == 0
+                else with_error(row[name], row[f"{name}_error"])
+                for row in table.iter_rows(named=True)
+            ],
+            pl.String,
+        )
+        for name, symbol in _COLLAPSE.items()
+    ]
+    return table.select(
+        pl.col("form").replace(names), "criterion", *numbers, pl.col("quality").alias("S"), "reason"
     )
 
 
@@ -384,6 +637,21 @@ def transition_caption(transitions: pl.DataFrame, criterion: str, confidence: fl
     return " ".join(sentences)
 
 
+def stale_sentence(stale: pl.DataFrame, runs: int) -> str:
+    """How many runs older code trained, which, and what that means.
+
+    Args:
+        stale: from `analysis.stale_runs`, at least one row.
+        runs: of the study, in all.
+    """
+    versions = _listed([str(version) for version in stale["numerics_version"].unique().sort()])
+    return (
+        f"{len(stale)} of {runs} runs are stale: they were trained by numerics version {versions}, and this program has "
+        f"{NUMERICS_VERSION}. They count as done and are in all figures, but the same run trained today would give other "
+        "numbers. A new --out trains them anew."
+    )
+
+
 def run_name(run: Mapping) -> str:
     """A run in words, with its id.
 
@@ -417,6 +685,48 @@ def short_number(value: float) -> str:
         return f"{value:.2g}".replace("-", "−")
     digits, power = f"{value:.1e}".replace("-", "−", value < 0).split("e")
     return f"{digits}·10{str(int(power)).translate(SUPERSCRIPTS)}"
+
+
+def product_headline(table: pl.DataFrame, level: int, name: str, at: str) -> str:
+    """How a mean of products falls from the nearest spins, or the smallest loop, to the farthest.
+
+    Args:
+        table: from `analysis.product_means`.
+        level: the network that is told of.
+        name: of the mean.
+        at: what its distances are: r or k.
+    """
+    own = table.filter(pl.col("level") == level).sort("distance")
+    first, last = (own.row(index, named=True) for index in (0, -1))
+    equals = " = "
+    ends = [
+        f"{with_error(row['mean'], row['error'] or None, 3)} at {at}{equals}{row['distance']}"
+        for row in ((first, last) if len(own) > 1 else (first,))
+    ]
+    return f"Level {level}: {name} {' and '.join(ends)}"
+
+
+def product_caption(table: pl.DataFrame, what: str) -> str:
+    """What the means are and how well they are known, with the density of each level.
+
+    Args:
+        table: from `analysis.product_means`.
+        what: the mean, in words.
+    """
+    levels = table.unique("level").sort("level")
+    densities = ", ".join(
+        f"level {level}: {density:.3g}"
+        for level, density in levels.select("level", "parameters_per_spin").iter_rows()
+    )
+    estimators = set(table["estimator"])
+    known = {
+        ("full_summation",): "Exact sums over all configurations, so without intervals.",
+        ("sampling",): "Intervals: 68%, from the spread of the chains' means.",
+    }.get(
+        tuple(estimators),
+        "Exact sums have no interval; of sampled means it is 68%, from the spread of the chains' means.",
+    )
+    return f"{what} of this run's densest, sparsest and shown networks (weights per spin at {densities}). {known}"
 
 
 def filter_headline(counts: pl.DataFrame, units: int) -> str:

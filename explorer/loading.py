@@ -18,8 +18,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from orchestrator.run_directory import RunDirectory
-from orchestrator.store import REPOSITORY_REFERENCES, Study, StudyError, read_study
+from orchestrator.store import REPOSITORY_REFERENCES, Study, StudyError, driver_of, read_study
 from orchestrator.tables import MASKS, TABLES
 
 # Where run directories are made by default, and where the examples lie.
@@ -71,7 +70,7 @@ def find_studies(argument: str | None) -> list[Path]:
         raise ValueError(f"{argument} {what}; give a run directory or an exported directory.")
     if not is_study(asked):
         raise ValueError(
-            f"{argument} is neither a run directory (sweep.json, tables/) nor an export (runs.parquet)."
+            f"{argument} is neither a run directory (sweep.json, tables/) nor an export (runs.parquet); give one of them."
         )
     return [asked, *(path for path in found if path.resolve() != asked.resolve())]
 
@@ -104,7 +103,7 @@ def fingerprint(directory: Path, of_each_file: bool = False) -> str:
         OSError: the directory cannot be listed.
     """
     # A killed driver changes no file, but its lock goes.
-    marks = [f"{RunDirectory(directory).holder()}"]
+    marks = [f"{driver_of(directory)}"]
     for file in (*sorted(directory.iterdir()), REPOSITORY_REFERENCES):
         if file.is_file() and not file.name.startswith("."):
             marks.append(_mark(file))

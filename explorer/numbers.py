@@ -35,7 +35,22 @@ def with_error(value: float | None, error: float | None, digits: int = 6) -> str
     if error == 0:
         exponent = _power_of_ten(value)
         return f"{_trimmed(value / 10.0**exponent, digits)}(0){_power(exponent)}"
-    return _in_parentheses(value, error)
+    return _in_parentheses(value, [error], _last_place(error))
+
+
+def with_two_errors(value: float, statistical: float, systematic: float) -> str:
+    """A value with its statistical and then its systematic error, 3.20(30)(4), both in units of the last digit.
+
+    The smaller error is shown with its own first digit, but at most one place beyond the larger's.
+
+    Args:
+        value, statistical, systematic: finite; where the larger error is 0 or there is none, as `with_error`.
+    """
+    errors = [abs(statistical), abs(systematic)]
+    if not math.isfinite(sum(errors)) or max(errors) == 0:
+        return with_error(value, statistical)
+    places = [_last_place(error) for error in errors if error]
+    return _in_parentheses(value, errors, max(min(places), max(places) - 1))
 
 
 def plain(value: float, digits: int = 3) -> str:
@@ -73,21 +88,23 @@ def interval_alone(low: float | None, high: float | None, digits: int = 2) -> st
     return f"[{ends[0]}, {ends[1]}]{_power(exponent)}"
 
 
-def _in_parentheses(value: float, error: float) -> str:
-    place = _last_place(error)
-    # The larger of the two decides on the power: 0.0001(20) is no number to read.
-    exponent = _power_of_ten(max(abs(value), error))
-    value, error, place = value / 10.0**exponent, error / 10.0**exponent, place - exponent
+def _in_parentheses(value: float, errors: list[float], place: int) -> str:
+    # The largest of all decides on the power: 0.0001(20) is no number to read.
+    exponent = _power_of_ten(max(abs(value), *errors))
+    value, place = value / 10.0**exponent, place - exponent
+    errors = [error / 10.0**exponent for error in errors]
     if place >= 0:
         step = 10**place
         rounded = round(value / step) * step
-        return f"{_signed(f'{rounded:d}', rounded)}({round(error / step) * step}){_power(exponent)}"
+        shown = "".join(f"({round(error / step) * step})" for error in errors)
+        return f"{_signed(f'{rounded:d}', rounded)}{shown}{_power(exponent)}"
     places = min(-place, _DIGITS)
-    text = f"{value:.{places}f}"
-    shown = f"{error:.{places}f}"
-    # Above one the error keeps its point: 12.3(1.4), below it counts in units of the last digit.
-    shown = shown if error >= 1 else str(round(error * 10**places))
-    return f"{_signed(text, value)}({shown}){_power(exponent)}"
+    # Above one an error keeps its point: 12.3(1.4), below it counts in units of the last digit.
+    shown = [
+        f"{error:.{places}f}" if error >= 1 else str(round(float(f"{error:.{places}f}") * 10**places))
+        for error in errors
+    ]
+    return f"{_signed(f'{value:.{places}f}', value)}({')('.join(shown)}){_power(exponent)}"
 
 
 def _last_place(error: float) -> int:

@@ -1,11 +1,12 @@
 """The figures of the paper, each drawn from the studies at hand that fit it best.
 
 A figure is a list of panels; one that no study has the data of says what is missing, and which sweep has it.
+Each says how its data differ from what the paper drew (arXiv 2505.22734).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import altair as alt
@@ -14,12 +15,38 @@ import polars as pl
 
 from explorer import analysis, captions, charts
 from explorer.analysis import QUANTITIES
+from orchestrator.store import Study
 
 # The field at which most figures are, and what lies on its two sides.
 CRITICAL_FIELD = 3.04438
 CONFIDENCE = 0.68
 
 Studies = Mapping[str, pl.DataFrame]
+# Values by column of the states.
+Values = Mapping[str, Sequence[float]]
+
+# What the paper's panels of pruned networks have in common, and how a difference is written.
+_PAPER: Values = {
+    "side": (10,),
+    "field": (CRITICAL_FIELD,),
+    "width_per_spin": (5,),
+    "pretraining_steps": (10_000,),
+    "steps_per_level": (1000,),
+    "samples": (1024,),
+}
+_PAPER_TICKETS: Values = {"ticket_steps": (10_000,)}
+_PAPER_TORIC: Values = {**_PAPER, "side": (3,), "width_per_spin": (4, 8, 16, 32)}
+_PAPER_TRAJECTORIES = 1
+_WRITTEN = {
+    "side": "L = {}",
+    "field": "h = {}",
+    "width_per_spin": "α = {}",
+    "initial_parameters": "{} weights before pruning",
+    "pretraining_steps": "{} steps of pre-training",
+    "steps_per_level": "{} a level",
+    "ticket_steps": "{} of a ticket",
+    "samples": "{} samples",
+}
 
 
 @dataclass(frozen=True)
@@ -30,11 +57,15 @@ class Panel:
         title: what it shows.
         chart: None where no study has its data.
         caption: from which study, with n; or what is missing and which sweep has it.
+        differs: in what its data are not the paper's; empty without a chart.
+        rows: of what is drawn.
     """
 
     title: str
     chart: alt.TopLevelMixin | None
     caption: str
+    differs: str = ""
+    rows: int = 0
 
 
 @dataclass(frozen=True)
@@ -44,12 +75,46 @@ class Figure:
     Attributes:
         number: as the paper counts it.
         question: what it answers.
-        panels: made from the states of all studies (`analysis.with_quantities`), by the study's name.
+        panels: made from the states of all studies (`states_of`), by the study's name.
     """
 
     number: int
     question: str
     panels: Callable[[Studies], list[Panel]]
+
+
+def states_of(study: Study) -> pl.DataFrame:
+    """What the panels are made from: networks under their own masks with their quantities, and the study's profile."""
+    states = analysis.own_masks(analysis.with_quantities(study.states))
+    return states.with_columns(profile=pl.lit(study.profile))
+
+
+def differences(states: pl.DataFrame, paper: Values) -> str:
+    """In what the networks of a panel are not the paper's, in a line: values here, the paper's in parentheses.
+
+    Args:
+        states: from `states_of`, those that are drawn; at least one.
+        paper: what the paper has, by column.
+    """
+    profile, found = states["profile"][0], []
+    for column, theirs in paper.items():
+        ours = states[column].drop_nulls().unique().sort().to_list()
+        if ours and ours != list(theirs):
+            found.append(_WRITTEN[column].format(_listed(ours)) + f" ({_listed(theirs)})")
+    trajectories = states.filter(kind="trajectory")
+    if not trajectories.is_empty():
+        curves = trajectories.group_by("side", "field", "width_per_spin", "method")
+        each = curves.agg(pl.col("run_id").n_unique())["run_id"]
+        count = captions.how_many(each).removeprefix("n = ")
+        if count != str(_PAPER_TRAJECTORIES):
+            found.append(f"{count} trajectories a curve ({_PAPER_TRAJECTORIES})")
+    if not found:
+        return f"Profile {profile}: as in the paper."
+    return f"Profile {profile}, in parentheses the paper’s: {', '.join(found)}."
+
+
+def _listed(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:,g}" if value < 1e5 else f"{value:,}" for value in values)
 
 
 def _best(
@@ -86,9 +151,17 @@ def _where(name: str, states: pl.DataFrame) -> str:
 
 
 def _curves(
-    title: str, name: str, states: pl.DataFrame, column: str, by: str, horizontal: str, missing: str
+    title: str,
+    name: str,
+    states: pl.DataFrame,
+    column: str,
+    by: str,
+    horizontal: str,
+    missing: str,
+    paper: Values,
+    with_regions: bool = False,
 ) -> Panel:
-    """A panel with one quantity against density, a curve for each value of a column."""
+    """A panel with one quantity against density, a curve for each value of a column, and its regions where asked."""
     if states.is_empty():
         return Panel(title, None, missing)
     quantity = QUANTITIES[column]
@@ -97,10 +170,14 @@ def _curves(
     if points.is_empty():
         return Panel(title, None, f"{name} has no value of the {quantity.name} yet.")
     networks = analysis.network_points(states, quantity, own)
-    chart = charts.curves(points, networks, quantity, by, horizontal)
-    return Panel(
-        title, chart, f"{_where(name, states)} {captions.point_caption(points, quantity, CONFIDENCE)}"
-    )
+    sentences = [_where(name, states), captions.point_caption(points, quantity, CONFIDENCE)]
+    if with_regions:
+        found = analysis.fit_regions(states, quantity, by, horizontal, CONFIDENCE)
+        chart = charts.regions(points, networks, found, quantity, by, horizontal)
+        sentences.append(f"{captions.region_headline(found, quantity)}. {captions.REGION_LINES}.")
+    else:
+        chart = charts.curves(points, networks, quantity, by, horizontal)
+    return Panel(title, chart, " ".join(sentences), differences(states, paper), len(points))
 
 
 _OF_TICKETS = pl.col("series").is_in(analysis.VARIANTS)
@@ -108,6 +185,12 @@ _OF_TICKETS = pl.col("series").is_in(analysis.VARIANTS)
 
 def _tickets(studies: Studies) -> list[Panel]:
     panels = []
+    # Weights before pruning, of networks that do not grow with the lattice.
+    own = {
+        "cnn": _PAPER | {"initial_parameters": (36,)},
+        "ffnn": _PAPER,
+        "rescnn": _PAPER | {"initial_parameters": (18_576,)},
+    }
     for network, label in (("cnn", "CNN"), ("ffnn", "FFNN"), ("rescnn", "ResCNN")):
         wanted = (pl.col("network") == network) & pl.col("hamiltonian").ne("toric_code")
         name, states = _best(
@@ -120,7 +203,8 @@ def _tickets(studies: Studies) -> list[Panel]:
             side = (states if with_tickets.is_empty() else with_tickets)["side"].max()
             states = _most_common_setting(states.filter(pl.col("side") == side))
         missing = f"No study here has a {label}; sweeps/lottery_tickets.py trains it."
-        panels.append(_curves(label, name, states, "relative_error", "series", "remaining", missing))
+        paper = own[network] | _PAPER_TICKETS
+        panels.append(_curves(label, name, states, "relative_error", "series", "remaining", missing, paper))
     return panels
 
 
@@ -153,10 +237,15 @@ _NO_FIELDS = "No study here has several fields on this side of the transition; s
 
 
 def _regions(studies: Studies, column: str = "relative_error") -> list[Panel]:
-    panels = [_curves("Widths", *_widths_states(studies), column, "width_per_spin", "remaining", _NO_WIDTHS)]
-    for title, below in (("Ferromagnet", True), ("Paramagnet", False)):
-        name, states = _fields_states(studies, below)
-        panels.append(_curves(title, name, states, column, "field", "remaining", _NO_FIELDS))
+    def panel(title: str, name: str, states: pl.DataFrame, by: str, missing: str, own: Values) -> Panel:
+        paper = _PAPER | own
+        return _curves(title, name, states, column, by, "remaining", missing, paper, with_regions=True)
+
+    widths = _widths_states(studies)
+    panels = [panel("Widths", *widths, "width_per_spin", _NO_WIDTHS, {"width_per_spin": (1, 2.5, 5)})]
+    for title, below, fields in (("Ferromagnet", True, (0.1, 1, 2)), ("Paramagnet", False, (4, 5, 6))):
+        found = _fields_states(studies, below)
+        panels.append(panel(title, *found, "field", _NO_FIELDS, {"field": fields}))
     return panels
 
 
@@ -174,8 +263,9 @@ def _sizes(studies: Studies) -> list[Panel]:
         "abs_magnetization_z": "Longitudinal magnetisation",
         "fidelity": "Fidelity with the level before",
     }
+    paper = _PAPER | {"side": range(4, 11), "width_per_spin": (8,)}
     return [
-        _curves(title, name, states, column, "side", "parameters_per_spin", "")
+        _curves(title, name, states, column, "side", "parameters_per_spin", "", paper)
         for column, title in titles.items()
     ]
 
@@ -201,7 +291,7 @@ _NO_TORIC = "No study here has the toric code; sweeps/toric_code.py prunes it."
 def _toric(studies: Studies) -> list[Panel]:
     name, states = _toric_states(studies)
     return [
-        _curves(title, name, states, column, "width_per_spin", "parameters_per_spin", _NO_TORIC)
+        _curves(title, name, states, column, "width_per_spin", "parameters_per_spin", _NO_TORIC, _PAPER_TORIC)
         for column, title in (
             ("relative_error", "Energy error"),
             ("fidelity", "Fidelity with the level before"),
@@ -223,14 +313,14 @@ def _methods(studies: Studies) -> list[Panel]:
             states = states.filter(pl.col("side") == states["side"].max())
             states = analysis.of_methods(_most_common_setting(states, across=("method",)))
         missing = f"No study here prunes a {label} by several methods; sweeps/pruning_methods.py does."
-        panels.append(_curves(label, name, states, "relative_error", "method", "remaining", missing))
+        panels.append(_curves(label, name, states, "relative_error", "method", "remaining", missing, _PAPER))
     return panels
 
 
 def _variances(studies: Studies) -> list[Panel]:
     name, states = _toric_states(studies)
     column, by = "variance_per_spin", "width_per_spin"
-    toric = _curves("Toric code", name, states, column, by, "remaining", _NO_TORIC)
+    toric = _curves("Toric code", name, states, column, by, "remaining", _NO_TORIC, _PAPER_TORIC)
     return [*_regions(studies, column), toric]
 
 
@@ -258,6 +348,8 @@ def _parity(studies: Studies) -> list[Panel]:
             title,
             chart,
             f"From {name}. Lines: the closed form; marks: measured, n = {built.height} networks.",
+            differences(states, {"side": (3,)}),
+            built.height,
         )
     ]
 

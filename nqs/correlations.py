@@ -12,7 +12,7 @@ class Correlations:
     """Σ s_i s_j over all pairs of spins at each distance along an axis.
 
     Attributes:
-        shape: of the lattice in spins, (L,) or (L, L); site L x + y is the spin (x, y).
+        shape: of the lattice in spins, (L,) or (L, L); site L x + y is the spin (x, y), as in `nqs.lattices`.
         periodic: whether pairs also go around.
     """
 

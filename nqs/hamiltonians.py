@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from nqs.config import Hamiltonian, PauliTerms, ToricCode
+from nqs.lattices import site_grid
 
 if TYPE_CHECKING:
     # Made by numpy, so that a driver can check a Hamiltonian without jax; on a device they are jax's.
@@ -111,7 +112,7 @@ def lattice_bonds(side: int, boundary: str) -> np.ndarray:
     Args:
         boundary: "open" or "periodic"; a periodic side of 2 has each of its four bonds once.
     """
-    sites = np.arange(side**2).reshape(side, side)
+    sites = site_grid(side)
     pairs = [(sites[:-1], sites[1:]), (sites[:, :-1], sites[:, 1:])]
     if boundary == "periodic":
         pairs += [(sites[-1], sites[0]), (sites[:, -1], sites[:, 0])]

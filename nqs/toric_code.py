@@ -1,7 +1,6 @@
 """The toric code: its lattice, moves and observables, its exact solution as a network, and trained filters.
 
-Spins sit on the edges of an L × L periodic square lattice, N = 2 L². Edge h(x, y) = L x + y leads from vertex
-(x, y) to (x, y + 1), edge v(x, y) = L² + L x + y to (x + 1, y). H = −Σ_v A_v − Σ_p B_p with A_v = Π σx over the
+Spins sit on the edges of an L × L periodic square lattice, N = 2 L², as `nqs.lattices` has them. H = −Σ_v A_v − Σ_p B_p with A_v = Π σx over the
 edges that meet in a vertex and B_p = Π σz over those around a plaquette; E0 = −2 L², four-fold.
 """
 
@@ -14,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nqs.hamiltonians import FlipForm, constant_form
+from nqs.lattices import edge_grids
 from nqs.moves import Moves, joined
 from nqs.statistics import Estimate, estimate
 
@@ -24,33 +24,27 @@ CLEAN_SHARE, CLEAN_RATIO = 0.9, 0.3
 _UNSEEN = 3
 
 
-def _edges(side: int) -> tuple[np.ndarray, np.ndarray]:
-    """h and v, (side, side) each."""
-    h = np.arange(side**2, dtype=np.int32).reshape(side, side)
-    return h, h + side**2
-
-
 def stars(side: int) -> np.ndarray:
     """The four edges that meet in each vertex: (L², 4) int32."""
-    h, v = _edges(side)
+    h, v = edge_grids(side)
     return np.stack([h, np.roll(h, 1, axis=1), v, np.roll(v, 1, axis=0)], axis=-1).reshape(-1, 4)
 
 
 def plaquettes(side: int) -> np.ndarray:
     """The four edges around each plaquette: (L², 4) int32, opposite ones in columns 0, 1 and 2, 3."""
-    h, v = _edges(side)
+    h, v = edge_grids(side)
     return np.stack([h, np.roll(h, -1, axis=0), v, np.roll(v, -1, axis=1)], axis=-1).reshape(-1, 4)
 
 
 def flip_loops(side: int) -> np.ndarray:
     """Non-contractible loops whose flip breaks no plaquette: (2 L, L) int32, L in each direction."""
-    h, v = _edges(side)
+    h, v = edge_grids(side)
     return np.concatenate([h.T, v])
 
 
 def sign_loops(side: int) -> np.ndarray:
     """Loops whose products W₁, W₂ of σz commute with all stars and name the winding sector: (2, L) int32."""
-    h, v = _edges(side)
+    h, v = edge_grids(side)
     return np.stack([h[0], v[:, 0]])
 
 

@@ -423,7 +423,8 @@ def _explain(options: argparse.Namespace, plan: Plan, out: Path) -> int:
 
 
 def _export(options: argparse.Namespace, plan: Plan, out: Path) -> int:
-    from orchestrator.export import NO_WEIGHTS, export_study, needed_networks
+    from orchestrator.data_dictionary import NO_WEIGHTS
+    from orchestrator.export import export_study, needed_networks
     from orchestrator.standing import Standing
 
     study = Standing.of(plan, out, options.only).study
@@ -543,12 +544,17 @@ def _run(options: argparse.Namespace, plan: Plan, directory: RunDirectory, engin
                 # Polars raises it when SIGINT comes while it reads, whatever handler there is.
                 interrupted = True
     if interrupted or signals.received():
-        command = shlex.join(["python", "-m", "orchestrator", *sys.argv[1:]])
+        command = " ".join(["python -m orchestrator", *map(_as_typed, sys.argv[1:])])
         print(f"interrupted; all that was committed is kept, and the same command goes on: {command}")
         return INTERRUPTED
     # What failed and was not tried in this start, by --limit say, remains a failure.
     ended = Standing.of(plan, directory.path, options.only)
     return _finish(options, ended, started, loop)
+
+
+def _as_typed(word: str) -> str:
+    """A word of a command for a shell, in double quotes where a person would write them: --only has texts in single ones."""
+    return f'"{word}"' if "'" in word and not set(word) & set('"$`\\!') else shlex.quote(word)
 
 
 def _close_unclosed(standing: Standing, directory: RunDirectory) -> None:

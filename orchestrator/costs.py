@@ -1,11 +1,12 @@
 """What a unit of work costs: arithmetic on configs, scaled by the times that were measured.
 
-Seconds of a training step with n live of n0 weights, N sites, M hidden units and S samples, terms as
-measured on one core with AVX-512 (docs/performance.md); elsewhere only their ratios matter:
+Seconds of a training step with n live of n0 weights, N sites, M hidden units and S samples, b the bucket that n is
+padded to where it is solved in parameters (`nqs.layouts.live_bucket`). Fitted to the 24 steps of docs/performance.md, one
+core with AVX-512, within 6 %; elsewhere only their ratios matter:
 
-    sweep and flip ratios      1.2e-10 S n + 5e-9 S N
-    SR in samples              4.8e-12 S³ + 1.2e-12 S² min(n, n0 − n) + 7e-11 S N M
-    SR in parameters           4.8e-12 n³ + 2.5e-12 S n² + 1e-9 S n
+    sweep and flip ratios      1.1e-10 S n + 6.5e-9 S N
+    SR in samples              5.7e-12 S³ + 1.3e-12 S² min(n, n0 − n) + 6.9e-11 S N M
+    SR in parameters           3.7e-12 b³ + 5.3e-12 S b²
 
 A convolution by lists touches its live kernel entries at every site; a deep network makes 3 N + 2 forwards of
 all samples and their gradients, of n0 products and F features a site (fitted to residual networks of 288 and 18432
@@ -40,18 +41,21 @@ from nqs.config import (
     TransverseFieldIsing,
 )
 from nqs.identity import canonical_json
+from nqs.layouts import live_bucket
 from nqs.replicas import compiled_program
 from orchestrator.plan import Job, Plan
-from orchestrator.rates import Rates, Trained
+from orchestrator.rates import Rate, Rates, Trained
 from orchestrator.units import Unit
 
 if TYPE_CHECKING:
     import polars as pl
 
 NO_RATES = Rates()
-SECONDS_PER_STEP = 5e-5
+SECONDS_PER_STEP = 3.2e-5
 # Dispatch and measurement set-up.
 SECONDS_PER_LEVEL = 0.3
+# A unit of less work says what a level takes besides its steps, and nothing of the steps of larger networks.
+TELLING_SECONDS = 2 * SECONDS_PER_LEVEL
 # What the compilation of one program may explain of a slot's first unit: 3 to 40 s in the studies of data/.
 COMPILE_SECONDS = 30.0
 # Lanczos: 60 products with 2^(N−1) amplitudes and N flips; 5 × 5 takes about 20 s.
@@ -75,15 +79,16 @@ def step_seconds(run: Run, level: int) -> float:
     if isinstance(dense.network, (FlaxNetwork, ResidualConvolutional)):
         forwards = (3 * sites + 5) * _forward_seconds(dense)
         return SECONDS_PER_STEP + forwards + 1e-11 * samples**2 * min(samples, live)
-    in_parameters = 4.8e-12 * live**3 + 2.5e-12 * samples * live**2 + 1e-9 * samples * live
-    solve = in_parameters
-    if live >= samples:
+    bucket = live_bucket(live, samples)
+    if bucket is None:
         listed = min(live, dense.initial_parameters - live)
         solve = (
-            4.8e-12 * samples**3
-            + 1.2e-12 * samples**2 * listed
-            + 7e-11 * samples * sites * dense.network.hidden(sites)
+            5.7e-12 * samples**3
+            + 1.3e-12 * samples**2 * listed
+            + 6.9e-11 * samples * sites * dense.network.hidden(sites)
         )
+    else:
+        solve = 3.7e-12 * bucket**3 + 5.3e-12 * samples * bucket**2
     return SECONDS_PER_STEP + sweep_seconds(run, level) + solve
 
 
@@ -95,7 +100,7 @@ def sweep_seconds(run: Run, level: int) -> float:
         return (2 * sites + 2) * _forward_seconds(dense)
     if isinstance(dense.network, Convolutional):
         return 4e-9 * samples * sites * live
-    return samples * (1.2e-10 * live + 5e-9 * sites)
+    return samples * (1.1e-10 * live + 6.5e-9 * sites)
 
 
 def _forward_seconds(dense: DenseRun) -> float:
@@ -148,6 +153,7 @@ class CostModel:
         self.members: dict[str, int] = {}
         self._ratios: dict[tuple, list[float]] = defaultdict(list)
         self._first: dict[tuple, list[float]] = defaultdict(list)
+        self._largest: dict[tuple, float] = defaultdict(float)  # arithmetic seconds of a group's largest unit
         self._compiled: set[tuple] = set()
         self._rates: dict[tuple, float] = {}  # what is worked out of all these, until the next measurement
         self._known: dict[Unit, tuple[tuple, float]] = {}
@@ -198,6 +204,8 @@ class CostModel:
         keys = self._keys(unit, job)
         arithmetic = self._known[unit][1]
         ratio = seconds / arithmetic
+        for key in keys:
+            self._largest[key] = max(self._largest[key], arithmetic)
         program = slot, compiled_program(job, unit.level), self.members.get(unit.run_id, 1)
         if program in self._compiled:
             for key in keys:
@@ -223,7 +231,7 @@ class CostModel:
         shape, *where = keys[0]
         for key in ((_text(shape), *where), (_text(shape), where[0])) if self._remembered else ():
             if key in self._remembered:
-                return arithmetic * self._remembered[key]
+                return arithmetic * self._remembered[key].ratio
         return arithmetic * self._pooled()
 
     def source(self, job: Job) -> Source:
@@ -235,13 +243,13 @@ class CostModel:
         return "other studies" if self._remembered else "default rates"
 
     @property
-    def measured(self) -> dict[Trained, float]:
+    def measured(self) -> dict[Trained, Rate]:
         """Rates of trainings that this study has measured, for the next one."""
         groups = (key for key in self._ratios | self._first if len(key) == 3 and key[1] is not None)
         return {
-            Trained(_text(shape), device, members): self._rate((shape, device, members))
-            for shape, device, members in groups
-            if shape[0] != "reference"
+            Trained(_text(key[0]), *key[1:]): Rate(self._rate(key), self._largest[key])
+            for key in groups
+            if key[0][0] != "reference"
         }
 
     def shape(self, unit: Unit, job: Job) -> tuple:
@@ -270,11 +278,17 @@ class CostModel:
         return self._rates[key]
 
     def _pooled(self) -> float:
-        """Median rate of the shapes measured on this device, else by other studies, else 1."""
+        """Median rate of the shapes measured on this device, of those with enough work to tell if there are any.
+
+        Else that of other studies' with enough work, else 1.
+        """
         if () not in self._rates:
             of_device = [key for key in (self._ratios | self._first) if key[1:] == (self.device,)]
-            rates = [self._rate(key) for key in of_device] or [
-                rate for key, rate in self._remembered.items() if key[1:] == (self.device,)
+            telling = [key for key in of_device if self._largest[key] >= TELLING_SECONDS]
+            rates = [self._rate(key) for key in telling or of_device] or [
+                rate.ratio
+                for key, rate in self._remembered.items()
+                if key[1:] == (self.device,) and rate.unit_seconds >= TELLING_SECONDS
             ]
             self._rates[()] = statistics.median(rates) if rates else 1.0
         return self._rates[()]
@@ -299,9 +313,9 @@ def _dmrg_sweep_seconds(job: ReferenceJob, level: int) -> float:
     return sites * (DMRG_SECONDS_PER_SITE + DMRG_SECONDS_PER_ELEMENT * elements)
 
 
-def _by_group(rates: Rates) -> dict[tuple, float]:
+def _by_group(rates: Rates) -> dict[tuple, Rate]:
     """Rates by shape, device and members, and by shape and device alone."""
-    groups: dict[tuple, list[float]] = defaultdict(list)
+    groups: dict[tuple, list[Rate]] = defaultdict(list)
     for (shape, device, members), rate in rates.of.items():
         groups[shape, device, members].append(rate)
         groups[shape, device].append(rate)
@@ -319,5 +333,5 @@ def _shape(unit: Unit, job: Job) -> tuple:
     if isinstance(job, ReferenceJob):
         return ("reference", job.hamiltonian.kind, job.method)
     dense = job.dense
-    in_samples = job.remaining(unit.level) >= dense.training.samples
+    in_samples = live_bucket(job.remaining(unit.level), dense.training.samples) is None
     return (dense.hamiltonian.kind, dense.hamiltonian.side, dense.network, dense.training.samples, in_samples)

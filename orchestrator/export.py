@@ -7,19 +7,20 @@ import os
 from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nqs.masks import Lattice, column_degrees, lattice_of, mask_of, unit_distances
+from nqs.lattices import Lattice, lattice_of
+from nqs.masks import column_degrees, mask_of, unit_distances
 from nqs.tasks import LiveWeights
+from orchestrator.data_dictionary import EXPORTED, Format, data_dictionary, heading, tables_of
 from orchestrator.plan import Plan
 from orchestrator.provenance import code_version
 from orchestrator.run_directory import StudyError
-from orchestrator.store import JOINED_RUNS, JOINED_STATES, Study
+from orchestrator.store import Study
 from orchestrator.table_files import schema_of
 from orchestrator.tables import (
     ATTEMPTS,
@@ -36,24 +37,6 @@ from orchestrator.tables import (
 from orchestrator.units import Unit, starting_networks, units_of
 
 DICTIONARY = "DATA.md"
-EXPORTED = {
-    RUNS: JOINED_RUNS,
-    STATES: JOINED_STATES,
-    STEPS: STEPS.columns,
-    WEIGHTS: WEIGHTS.columns,
-    MASKS: MASKS.columns,
-    REFERENCES: REFERENCES.columns,
-    ATTEMPTS: ATTEMPTS.columns,
-}
-# The order of rows, where it is not that of the key.
-_ORDERS = {RUNS: "the sweep, parents first", STATES: "kind, side, run_id, level", ATTEMPTS: "at, attempt"}
-_ORDERS[REFERENCES] = "hamiltonian, side, field, parity, how far it is trusted"
-
-Format = Literal["parquet", "csv"]
-NO_WEIGHTS = (
-    "The table weights is in exports as Parquet alone: as text, a row for each weight, it would be far larger than "
-    "all the others."
-)
 
 
 def export_study(
@@ -120,12 +103,8 @@ def _export(study: Study, target: Path, format: Format, kept: Collection[Unit] |
     # First: its heading tells the next export whose files these are.
     dictionary = target / DICTIONARY
     _replace(dictionary, lambda aside: aside.write_text(data_dictionary(study, format), encoding="utf-8"))
-    written = [_write(study, target, table, frames[table], format) for table in _tables(format)]
+    written = [_write(study, target, table, frames[table], format) for table in tables_of(format)]
     return [*written, dictionary]
-
-
-def _tables(format: Format) -> list[Table]:
-    return [table for table in EXPORTED if format == "parquet" or table is not WEIGHTS]
 
 
 def _write(study: Study, target: Path, table: Table, frame: pl.DataFrame, format: Format) -> Path:
@@ -232,7 +211,7 @@ def _check_target(study: Study, target: Path, format: Format) -> None:
         return
     if not target.is_dir():
         raise StudyError(f"{target} is a file; --export must name a new or an exported directory")
-    files = {DICTIONARY, *(f"{table.name}.{format}" for table in _tables(format))}
+    files = {DICTIONARY, *(f"{table.name}.{format}" for table in tables_of(format))}
     # What an export that was killed leaves behind; this one writes over it.
     entries = {entry.name for entry in target.iterdir()} - {f".{name}.partial" for name in files}
     foreign = sorted(entries - files)
@@ -240,15 +219,11 @@ def _check_target(study: Study, target: Path, format: Format) -> None:
         raise StudyError(
             f"{target} holds something else ({foreign[0]!r}); --export must name a new directory"
         )
-    if entries and not _heading_of(target).startswith(_heading(study)):
+    if entries and not _heading_of(target).startswith(heading(study)):
         raise StudyError(
             f"{target} holds something else than an export of {study.sweep!r} at {study.profile!r}; "
             "--export must name a new directory"
         )
-
-
-def _heading(study: Study) -> str:
-    return f"# {study.sweep}, profile {study.profile}\n"
 
 
 def _heading_of(target: Path) -> str:
@@ -260,8 +235,7 @@ def _heading_of(target: Path) -> str:
 
 
 def _arrow_schema(columns: Iterable[Column], provenance: dict[str, str]) -> pa.Schema:
-    fields = [pa.field(c.name, c.type, metadata={"description": c.description}) for c in columns]
-    return pa.schema(fields, metadata=provenance)
+    return pa.schema([column.arrow for column in columns], metadata=provenance)
 
 
 def _replace(path: Path, write) -> None:
@@ -271,38 +245,3 @@ def _replace(path: Path, write) -> None:
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
-
-
-def data_dictionary(study: Study, format: Format = "parquet") -> str:
-    """The columns of every table in words, generated from the schemas."""
-    preface = (
-        "Energies are totals in units of J, magnetisations are per spin, `_error` is one standard error. "
-        "Made by the orchestrator's `--export`"
-    )
-    if format == "parquet":
-        preface += "; each file's footer has its provenance and each column's description."
-    else:
-        preface += (
-            f", {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, version {code_version()}. Nulls are empty fields, lists are "
-            f"JSON, times are ISO 8601 in UTC. {NO_WEIGHTS}"
-        )
-    if study.only:
-        preface += f" Of the runs for which `{study.only}` alone, and their parents."
-    sections = [f"{_heading(study)}\n{preface}\n"]
-    for table in _tables(format):
-        rows = "\n".join(
-            f"| {c.name} | {_type_of(c, format)} | {c.description.replace('|', '∣')} |"
-            for c in EXPORTED[table]
-        )
-        row = {RUNS: "a run, finished or not", STATES: f"{STATES.row}, with its run and its errors"}
-        key = ", ".join(table.key)
-        sections.append(
-            f"## {table.name}.{format}\n\nA row is {row.get(table, table.row)}. Key: {key}. "
-            f"Sorted by {_ORDERS.get(table, key)}.\n\n"
-            f"| column | type | meaning |\n|---|---|---|\n{rows}\n"
-        )
-    return "\n".join(sections)
-
-
-def _type_of(column: Column, format: Format) -> str:
-    return "JSON" if format == "csv" and pa.types.is_list(column.type) else str(column.type)

@@ -11,6 +11,7 @@ import math
 import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -529,7 +530,9 @@ def load_sweep(path: Path) -> tuple[Sweep | References, ...]:
     sweep = namespace.get("sweep")
     parts = tuple(sweep) if isinstance(sweep, (list, tuple)) else (sweep,)
     if not parts or not all(isinstance(part, (Sweep, References)) for part in parts):
-        found = f"`sweep` is a {type(sweep).__name__}" if "sweep" in namespace else "there is no `sweep`"
+        found = (
+            f"`sweep` is of type {type(sweep).__name__}" if "sweep" in namespace else "there is no `sweep`"
+        )
         raise SweepError(f"{path}: {found}; a sweep file says `sweep = Sweep(...)`, or a list of them")
     for field in ("name", "measurement"):
         if len({getattr(part, field) for part in parts}) > 1:
@@ -541,9 +544,17 @@ def _text(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        raise SweepError(f"{path}: no such sweep file") from None
+        near = _nearest_file(path)
+        hint = f"; did you mean {near}?" if near else ""
+        raise SweepError(f"{path}: no such sweep file{hint}") from None
     except OSError as error:
         raise SweepError(f"{path}: cannot be read as a sweep file: {error.strerror}") from None
+
+
+def _nearest_file(path: Path) -> Path | None:
+    """The file of nearly this name beside it or in sweeps/; None where there is none."""
+    files = {file.stem: file for folder in (Path("sweeps"), path.parent) for file in folder.glob("*.py")}
+    return next((files[name] for name in get_close_matches(path.stem, files, n=1)), None)
 
 
 def _where(path: Path, error: BaseException) -> str:
@@ -583,8 +594,20 @@ def _problem_sentence(title: str, field: str, problem: dict) -> str:
         case "value_error":
             return f"{field}: {problem['ctx']['error']}"
         case _:
-            allowed = problem["msg"].removeprefix("Input should be ")
-            return f"{field} is {_shown(problem['input'])}; allowed: {allowed}"
+            return f"{field} is {_shown(problem['input'])}; allowed: {_allowed(problem)}"
+
+
+def _allowed(problem: dict) -> str:
+    """What pydantic would have taken, in the words of who writes a sweep file."""
+    match problem["type"]:
+        case "tuple_type":
+            return "a list"
+        case "too_short":
+            return f"a list of at least {problem['ctx']['min_length']}"
+        case "string_pattern_mismatch":
+            return f"a text that matches {problem['ctx']['pattern']}"
+        case _:
+            return problem["msg"].removeprefix("Input should be ")
 
 
 def _known_fields(title: str) -> str:

@@ -38,6 +38,18 @@ class Trained(NamedTuple):
     members: int
 
 
+class Rate(NamedTuple):
+    """What trainings of one shape took over what `costs` works out.
+
+    Attributes:
+        ratio: of the two times.
+        unit_seconds: what `costs` works out for the largest unit that was measured.
+    """
+
+    ratio: float
+    unit_seconds: float
+
+
 @dataclass(frozen=True)
 class Rates:
     """Rates of earlier studies on this machine.
@@ -46,22 +58,25 @@ class Rates:
         device: where the newest one was measured.
     """
 
-    of: Mapping[Trained, float] = field(default_factory=dict)
+    of: Mapping[Trained, Rate] = field(default_factory=dict)
     device: str | None = None
 
 
 def remembered() -> Rates:
     """The rates on file that were measured on this machine, and with the present arithmetic."""
     rates = [rate for rate in _read() if rate["host"] == platform.node()]
-    of = {Trained(rate["shape"], rate["device"], rate["members"]): rate["rate"] for rate in rates}
+    of = {
+        Trained(rate["shape"], rate["device"], rate["members"]): Rate(rate["ratio"], rate["unit_seconds"])
+        for rate in rates
+    }
     return Rates(of, rates[-1]["device"] if rates else None)
 
 
-def remember(measured: Mapping[Trained, float]) -> None:
+def remember(measured: Mapping[Trained, Rate]) -> None:
     """Put rates on file, in place of older ones of the same."""
     host, now = platform.node(), datetime.now(UTC).isoformat()
     new = {
-        (host, *key): {"host": host, **key._asdict(), "rate": rate, "at": now}
+        (host, *key): {"host": host, **key._asdict(), **rate._asdict(), "at": now}
         for key, rate in measured.items()
     }
     if not new:
@@ -91,7 +106,8 @@ def _read() -> list[dict]:
 
 def _is_whole(rate: dict) -> bool:
     texts = all(isinstance(rate[name], str) for name in ("host", "shape", "device"))
-    return texts and isinstance(rate["members"], int) and 0 < float(rate["rate"]) < float("inf")
+    numbers = all(0 < float(rate[name]) < float("inf") for name in Rate._fields)
+    return texts and isinstance(rate["members"], int) and numbers
 
 
 @cache

@@ -19,7 +19,7 @@ from rich.text import Text
 from nqs.config import ReferenceJob
 from orchestrator.costs import Source
 from orchestrator.plan import Job, Plan
-from orchestrator.progress import describe, duration
+from orchestrator.progress import describe, duration, moment
 from orchestrator.run_directory import RunDirectory
 from orchestrator.schedule import Rehearsal, Schedule, rehearse, run_states
 from orchestrator.standing import Standing
@@ -184,7 +184,11 @@ def _plan_cells(run: dict) -> tuple[str, ...]:
 
 
 def _plan_totals(plan: dict) -> str:
-    nothing = ", nothing measured yet" if plan["estimate"] == "default rates" else ""
+    nothing = (
+        ", nothing measured yet; a slot that shares its core takes longer"
+        if plan["estimate"] == "default rates"
+        else ""
+    )
     estimated = f"from {_SOURCES[plan['estimate']]}{nothing}"
     hours = plan["device_hours"]
     trainings = [run for run in plan["runs"] if run["kind"] != "reference"]
@@ -364,7 +368,7 @@ def print_status(console: Console, status: dict) -> None:
     driver = status["driver"]
     _line(
         console,
-        f"running: process {driver['pid']} on {driver['host']} since {driver['since']}"
+        f"running: process {driver['pid']} on {driver['host']} since {moment(driver['since'])}"
         if driver
         else "no driver runs",
     )

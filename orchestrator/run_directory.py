@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 from nqs.identity import NUMERICS_VERSION
 from nqs.tasks import NetworkWeights
 from orchestrator.plan import Plan
+from orchestrator.progress import moment
 from orchestrator.provenance import code_version, environment
 from orchestrator.tables import STEPS, TABLES, TABLES_VERSION, Table
 
@@ -396,11 +397,7 @@ class RunDirectory:
             lock.acquire(timeout=_LOCK_PATIENCE_SECONDS)
         except Timeout:
             holder = self._recorded_holder()
-            who = (
-                f" (process {holder.pid} on {holder.host}, since {holder.since:%Y-%m-%d %H:%M} UTC)"
-                if holder
-                else ""
-            )
+            who = f" (process {holder.pid} on {holder.host}, since {moment(holder.since)})" if holder else ""
             raise StudyError(f"{self.path} is in use by another driver{who}") from None
         except OSError as error:
             raise StudyError(f"{self.path} cannot be written: {error.strerror}") from None

@@ -74,7 +74,8 @@ class Selection:
             tree = ast.parse(text.strip(), mode="eval")
             return cls(text.strip(), _condition(tree.body))
         except SyntaxError as error:
-            raise SelectionError(f"{text!r} is not an expression: {error.msg}") from None
+            example = "such as \"side == 4 and method == 'imp_wr'\""
+            raise SelectionError(f"{text!r} is not an expression, {example}: {error.msg}") from None
         except (ValueError, RecursionError, MemoryError) as error:
             if isinstance(error, SelectionError):
                 raise

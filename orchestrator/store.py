@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from nqs import extrapolation
 from nqs.config import ReferenceJob
@@ -22,7 +23,7 @@ from nqs.identity import NUMERICS_VERSION
 from nqs.tasks import LiveWeights, NetworkWeights
 from orchestrator.plan import Job, Plan
 from orchestrator.retries import TRANSIENT
-from orchestrator.run_directory import RunDirectory, StudyError
+from orchestrator.run_directory import Holder, RunDirectory, StudyError
 from orchestrator.schedule import Schedule, unit_states
 from orchestrator.table_files import (
     damaged_files,
@@ -77,13 +78,13 @@ RUN_COLUMNS = (
 # What `Study.states` has beyond the table `states` and the run's own fields.
 STATE_COLUMNS = (
     *_CLUSTERS,
-    Column("reference_energy", _NUMBER, "E0, total, units of J"),
-    Column("reference_energy_error", _NUMBER, "its error"),
+    Column("reference_energy", _NUMBER, "E0, total", "J"),
+    Column("reference_energy_error", _NUMBER, "its error", "J"),
     Column("reference_method", _TEXT, "ed, dmrg or exact"),
     Column("relative_error", _NUMBER, "(E − E0) / |E0|, signed; null where E0 is 0 within its error"),
     Column("relative_error_error", _NUMBER, "one standard error"),
-    Column("error_per_spin", _NUMBER, "(E − E0) / N, signed, units of J"),
-    Column("error_per_spin_error", _NUMBER, "one standard error"),
+    Column("error_per_spin", _NUMBER, "(E − E0) / N, signed", "J"),
+    Column("error_per_spin_error", _NUMBER, "one standard error", "J"),
     Column(
         "below_reference", pa.bool_(), "the energy lies below the reference by more than 5 of their errors"
     ),
@@ -138,6 +139,22 @@ class Study:
         """The last lines of a run's log; none of an export."""
         return RunDirectory(self.path).log_tail(run_id)
 
+    def row_count(self, table: Table) -> int | None:
+        """Rows of a table's committed levels, from its files' footers alone; None where a file is damaged."""
+        if _is_export(self.path):
+            files = [self.path / f"{table.name}.parquet"]
+        else:
+            directory = RunDirectory(self.path)
+            levels = self.states.select("run_id", "level").iter_rows()
+            committed = {directory.part_name(*level) for level in levels}
+            files = [
+                path for path in files_of(directory, table) if is_compacted(path) or path.name in committed
+            ]
+        try:
+            return sum(pq.read_metadata(path).num_rows for path in files)
+        except (OSError, pa.ArrowException):
+            return None
+
     @cached_property
     def all_weights(self) -> pl.DataFrame:
         """The table `weights` of committed levels; large."""
@@ -176,6 +193,11 @@ class Study:
         return unique_rows(
             table, rows.join(committed, on=["run_id", "level"], how="semi", maintain_order="left")
         )
+
+
+def driver_of(path: Path) -> Holder | None:
+    """Who writes into a run directory now; None where nobody does, as into an export."""
+    return RunDirectory(path).holder()
 
 
 def read_study(path: Path | str, plan: Plan | None = None) -> Study:

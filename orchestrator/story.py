@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from io import StringIO
 from pathlib import Path
 
 from rich.console import Console
@@ -10,16 +12,21 @@ from rich.table import Table
 from nqs.config import DenseRun, ReferenceJob, TicketRun, TrajectoryRun
 from nqs.identity import NUMERICS_VERSION
 from orchestrator.plan import Job
-from orchestrator.progress import describe, duration
+from orchestrator.progress import describe, duration, moment
 from orchestrator.reports import again_sentence
 from orchestrator.run_directory import RunDirectory, StudyError
 from orchestrator.schedule import Schedule, run_states
 from orchestrator.standing import Standing
-from orchestrator.tables import REFERENCES, RUN_FIELDS, TABLES
+from orchestrator.tables import REFERENCES, RUN_FIELDS, TABLES, Column
 from orchestrator.units import Unit, prerequisite, units_of
 
-_FIELDS = {column.name: column.description for column in RUN_FIELDS}
-_REFERENCE_FIELDS = {column.name: column.description for column in REFERENCES.columns}
+
+def _meanings(columns: Iterable[Column]) -> dict[str, str]:
+    return {c.name: c.description + (f", {c.unit}" if c.unit else "") for c in columns}
+
+
+_FIELDS = _meanings(RUN_FIELDS)
+_REFERENCE_FIELDS = _meanings(REFERENCES.columns)
 _LEVEL_COLUMNS = (
     "level",
     "remaining",
@@ -42,6 +49,8 @@ _OUTCOME_COLUMNS = (
 _ATTEMPT_COLUMNS = ("level", "attempt", "error_class", "message", "device", "at")
 # What a person reads of a list; --json has all of it.
 _SHOWN = 8
+# Characters of a line, where no terminal says how many it has; of texts that are not cut there, a table's.
+_TEXT_WIDTH = 110
 
 
 def find_run(standing: Standing, beginning: str) -> str:
@@ -208,6 +217,18 @@ def _files(directory: RunDirectory, run_id: str) -> list[Path]:
     return sorted(path for path in (*parts, *checkpoints, directory.log(run_id)) if path.exists())
 
 
+def story_text(path: Path, run_id: str) -> str:
+    """What --explain prints of a run, for other programs: as the plan in the run directory asks for it.
+
+    Raises:
+        StudyError: there is no run directory at the path, its plan is damaged, or it has no such run.
+    """
+    standing = Standing.of(RunDirectory(path).read_plan(), path)
+    console = Console(file=StringIO(), width=_TEXT_WIDTH)
+    print_story(console, story_data(standing, find_run(standing, run_id)))
+    return console.file.getvalue()
+
+
 def print_story(console: Console, story: dict) -> None:
     """`story_data` for a person."""
 
@@ -234,7 +255,7 @@ def print_story(console: Console, story: dict) -> None:
             line(f"  {name} = {value}  ({described.get(name, 'bond dimensions in series')})")
     if outcome := story["outcome"]:
         line(
-            f"\n{outcome['outcome']} on {outcome['device']} at {outcome['finished_at']}, in a batch of "
+            f"\n{outcome['outcome']} on {outcome['device']} at {moment(outcome['finished_at'])}, in a batch of "
             f"{outcome['batch']}, {duration(outcome['wall_seconds'] or 0)} of training and measuring, code "
             f"{outcome['code_version']}, numerics version {outcome['numerics_version']}"
         )
@@ -246,7 +267,7 @@ def print_story(console: Console, story: dict) -> None:
         )
     for attempt in story["attempts"]:
         line(
-            f"failure {attempt['attempt']} at level {attempt['level']}, {attempt['at']}, on {attempt['device']}: "
+            f"failure {attempt['attempt']} at level {attempt['level']}, {moment(attempt['at'])}, on {attempt['device']}: "
             f"{attempt['error_class']}: {attempt['message']}"
         )
     if story["log"]:

@@ -20,9 +20,22 @@ TABLES_VERSION = 6
 
 @dataclass(frozen=True)
 class Column:
+    """One column.
+
+    Attributes:
+        unit: "" for texts, counts and numbers without dimension.
+    """
+
     name: str
     type: pa.DataType
     description: str
+    unit: str = ""
+
+    @property
+    def arrow(self) -> pa.Field:
+        """The column in a file, which explains itself."""
+        metadata = {"description": self.description} | ({"unit": self.unit} if self.unit else {})
+        return pa.field(self.name, self.type, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -43,9 +56,7 @@ class Table:
 
     @cached_property
     def schema(self) -> pa.Schema:
-        return pa.schema(
-            [pa.field(c.name, c.type, metadata={"description": c.description}) for c in self.columns]
-        )
+        return pa.schema([column.arrow for column in self.columns])
 
     @property
     def names(self) -> list[str]:
@@ -76,7 +87,9 @@ RUN_FIELDS = (
     Column("side", _INT, "linear size L"),
     Column("sites", _INT, "number of spins N"),
     Column("boundary", _TEXT, "open or periodic"),
-    Column("field", _NUMBER, "transverse field h in units of J"),
+    Column(
+        "field", _NUMBER, "transverse field h; pauli: the strength that the sweep gives as its field", "J"
+    ),
     Column("network", _TEXT, "ffnn, cnn, rescnn, odd_parity or flax, a module of your own"),
     Column("network_parameters", _TEXT, "canonical JSON of the network's other settings"),
     Column("width_per_spin", _NUMBER, "α: hidden units a site; null for convolutions"),
@@ -87,10 +100,10 @@ RUN_FIELDS = (
     Column("steps_per_level", _INT, "steps of each pruning level"),
     Column("ticket_steps", _INT, "steps of the ticket; null otherwise"),
     Column("mask_hamiltonian_parameters", _TEXT, "tickets: of the Hamiltonian at which the mask was found"),
-    Column("mask_field", _NUMBER, "tickets: field at which the mask was found, units of J"),
+    Column("mask_field", _NUMBER, "tickets: field at which the mask was found", "J"),
     Column("turned_at", _INT, "regrown tickets: the level at which their branch turned back; null otherwise"),
     Column("samples", _INT, "Markov chains, one sample each a step"),
-    Column("learning_rate", _NUMBER, "SR learning rate"),
+    Column("learning_rate", _NUMBER, "SR learning rate", "1/J"),
     Column("diagonal_shift", _NUMBER, "SR diagonal shift"),
 )
 
@@ -108,9 +121,14 @@ RUNS = Table(
         Column("numerics_version", _INT, "raised when results change; older runs are stale"),
         Column("code_version", _TEXT, "commit or package version that trained it"),
         Column("device", _TEXT, "jax platform and device kind"),
-        Column("device_memory_bytes", _COUNT, "memory that jax could use there; null where it does not say"),
+        Column(
+            "device_memory_bytes",
+            _COUNT,
+            "memory that jax could use there; null where it does not say",
+            "bytes",
+        ),
         Column("host", _TEXT, "name of the machine; as device, where the run ended"),
-        Column("wall_seconds", _NUMBER, "time spent training and measuring"),
+        Column("wall_seconds", _NUMBER, "time spent training and measuring", "s"),
         Column("finished_at", _TIME, "end of the run"),
     ),
 )
@@ -127,9 +145,9 @@ STATES = Table(
         Column("density", _NUMBER, "remaining / initial_parameters"),
         Column("parameters_per_spin", _NUMBER, "remaining / sites"),
         Column("estimator", _TEXT, "full_summation (errors are 0) or sampling"),
-        Column("energy", _NUMBER, "⟨H⟩, total, units of J"),
-        Column("energy_error", _NUMBER, "one standard error"),
-        Column("variance", _NUMBER, "⟨H²⟩ − ⟨H⟩² of the total energy"),
+        Column("energy", _NUMBER, "⟨H⟩, total", "J"),
+        Column("energy_error", _NUMBER, "one standard error", "J"),
+        Column("variance", _NUMBER, "⟨H²⟩ − ⟨H⟩² of the total energy", "J²"),
         Column("magnetization_x", _NUMBER, "⟨Σ σx⟩ / N"),
         Column("magnetization_x_error", _NUMBER, "one standard error"),
         Column("magnetization_z", _NUMBER, "⟨Σ σz⟩ / N"),
@@ -177,14 +195,14 @@ STATES = Table(
         Column("log_fidelity", _NUMBER, "ln F with the level before; null for dense runs and tickets"),
         Column("fidelity", _NUMBER, "F = |⟨ψ_k−1|ψ_k⟩|² of normalised states"),
         Column("fidelity_error", _NUMBER, "one standard error of F"),
-        Column("energy_drift", _NUMBER, "slope of the training energy over the last fifth, J per step"),
-        Column("energy_drift_error", _NUMBER, "one standard error"),
+        Column("energy_drift", _NUMBER, "slope of the training energy over the last fifth", "J/step"),
+        Column("energy_drift_error", _NUMBER, "one standard error", "J/step"),
         Column("acceptance", _NUMBER, "accepted fraction of single-spin proposals"),
-        Column("autocorrelation_time", _NUMBER, "integrated, of the local energy, in sweeps"),
+        Column("autocorrelation_time", _NUMBER, "integrated, of the local energy", "sweeps"),
         Column("r_hat", _NUMBER, "split R-hat of the local energy over the measurement sweeps"),
         Column("samples_measured", _COUNT, "samples behind the sampled estimates"),
         Column("steps", _INT, "training steps of this level"),
-        Column("wall_seconds", _NUMBER, "time spent training and measuring this level"),
+        Column("wall_seconds", _NUMBER, "time spent training and measuring this level", "s"),
         Column(
             "weights_left_out",
             pa.bool_(),
@@ -201,9 +219,9 @@ STEPS = Table(
         _RUN_ID,
         _LEVEL,
         Column("step", _INT, "counted from 1; the energy is that before the step's update"),
-        Column("energy", _NUMBER, "sampled ⟨H⟩, total, units of J"),
-        Column("energy_error", _NUMBER, "one standard error"),
-        Column("variance", _NUMBER, "sampled variance of the local energy"),
+        Column("energy", _NUMBER, "sampled ⟨H⟩, total", "J"),
+        Column("energy_error", _NUMBER, "one standard error", "J"),
+        Column("variance", _NUMBER, "sampled variance of the local energy", "J²"),
         Column("acceptance", _NUMBER, "accepted fraction of single-spin proposals"),
         Column("update_norm", _NUMBER, "Euclidean norm of the change of the weights"),
     ),
@@ -232,19 +250,25 @@ REFERENCES = Table(
         Column("hamiltonian_parameters", _TEXT, "canonical JSON, the key that runs join on"),
         Column("side", _INT, "linear size L"),
         Column("boundary", _TEXT, "open or periodic"),
-        Column("field", _NUMBER, "transverse field h in units of J"),
+        Column(
+            "field", _NUMBER, "transverse field h; pauli: the strength that the sweep gives as its field", "J"
+        ),
         Column("parity", _TEXT, "even or odd under the flip of all spins; the ground state is even"),
-        Column("energy", _NUMBER, "lowest energy of this parity, total, units of J"),
-        Column("energy_error", _NUMBER, "bound on its error; null for one bond dimension: it is variational"),
+        Column("energy", _NUMBER, "lowest energy of this parity, total", "J"),
+        Column(
+            "energy_error", _NUMBER, "bound on its error; null for one bond dimension: it is variational", "J"
+        ),
         Column("method", _TEXT, "ed, dmrg or exact"),
         Column("bond_dimension", _INT, "DMRG at one bond dimension; null where it is extrapolated, or exact"),
         Column("truncation_error", _NUMBER, "discarded weight of one bond dimension, summed over the bonds"),
         Column("magnetization_x", _NUMBER, "⟨Σ σx⟩ / N; extrapolated rows have the largest bond dimension's"),
         Column("magnetization_z_squared", _NUMBER, "⟨(Σ σz / N)²⟩; as magnetization_x"),
-        Column("gap", _NUMBER, "even rows: lowest odd energy less this one, where it is known the same way"),
-        Column("gap_error", _NUMBER, "bound on its error"),
-        Column("seconds", _NUMBER, "time that it took; extrapolated rows: of the whole series"),
-        Column("peak_memory_bytes", _COUNT, "most memory that the process had held by then"),
+        Column(
+            "gap", _NUMBER, "even rows: lowest odd energy less this one, where it is known the same way", "J"
+        ),
+        Column("gap_error", _NUMBER, "bound on its error", "J"),
+        Column("seconds", _NUMBER, "time that it took; extrapolated rows: of the whole series", "s"),
+        Column("peak_memory_bytes", _COUNT, "most memory that the process had held by then", "bytes"),
         Column("provenance", _TEXT, "how it was made: program, versions"),
     ),
     nullable_key=("bond_dimension",),
@@ -304,18 +328,33 @@ MASKS = Table(
         Column(
             "pair_distance",
             _NUMBER,
-            "a unit's mean distance over its pairs of spins, in lattice spacings; null where the lattice is unknown",
+            "a unit's mean distance over its pairs of spins; null where the lattice is unknown",
+            "lattice spacings",
         ),
-        Column("expected_pair_distance", _NUMBER, "of spins anywhere: the mean over all pairs of sites"),
-        Column("pair_distance_spread", _NUMBER, "standard deviation of pair_distance for spins anywhere"),
+        Column(
+            "expected_pair_distance",
+            _NUMBER,
+            "of spins anywhere: the mean over all pairs of sites",
+            "lattice spacings",
+        ),
+        Column(
+            "pair_distance_spread",
+            _NUMBER,
+            "standard deviation of pair_distance for spins anywhere",
+            "lattice spacings",
+        ),
         Column(
             "weighted_pair_distance",
             _NUMBER,
             "mean distance of two live weights at different spins, of one unit or not",
+            "lattice spacings",
         ),
-        Column("range", _NUMBER, "a unit's largest distance, averaged"),
+        Column("range", _NUMBER, "a unit's largest distance, averaged", "lattice spacings"),
         Column(
-            "expected_range", _NUMBER, "of spins anywhere, by enumeration; null where there are too many sets"
+            "expected_range",
+            _NUMBER,
+            "of spins anywhere, by enumeration; null where there are too many sets",
+            "lattice spacings",
         ),
     ),
 )

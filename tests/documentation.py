@@ -22,6 +22,11 @@ class Page:
         text = (REPOSITORY / "docs" / f"{self.name}.md").read_text(encoding="utf-8")
         return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
+    def files(self) -> dict[str, str]:
+        """The page's files of Python: blocks that start with a comment that names one."""
+        named = (re.match(r"# (\w+\.py)\n", block) for block in self.blocks("python"))
+        return {found[1]: found.string for found in named if found}
+
     def run(self, timeout_seconds: float) -> subprocess.CompletedProcess[str]:
         """The page's code as a notebook from the repository's root would run it, one block after another."""
         command = [sys.executable, "-c", "\n".join(self.blocks("python"))]

@@ -14,12 +14,16 @@ ROOMS = ("nqs", "orchestrator", "explorer", "sweeps")
 ARROWS = {
     "nqs": (),
     "orchestrator": ("nqs",),
-    # What geometry and masks are has one home; both modules are plain, as PLAIN_NQS holds.
+    # What geometry and masks are has one home; these modules are plain, as PLAIN_NQS holds.
     "explorer": (
+        "orchestrator.data_dictionary",
         "orchestrator.export",
         "orchestrator.store",
+        "orchestrator.story",
         "orchestrator.tables",
         "nqs.config",
+        "nqs.identity",
+        "nqs.lattices",
         "nqs.masks",
         "nqs.toric_code",
     ),
@@ -32,6 +36,7 @@ PLAIN_NQS = (
     "nqs.extrapolation",
     "nqs.hamiltonians",
     "nqs.identity",
+    "nqs.lattices",
     "nqs.layouts",
     "nqs.masks",
     "nqs.moves",

@@ -23,7 +23,6 @@ from explorer.analysis.collapse_data import CollapseData
 from explorer.analysis.collapse_quality import houdayer_hartmann
 from explorer.analysis.scaling_process import Maximum, Prior
 from explorer.analysis.trajectory_scatter import scatter_between
-from explorer.numbers import interval, with_error
 
 BY_LIKELIHOOD = "curvature of the likelihood"
 FEWEST_SIDES, FEWEST_POINTS, MOST_POINTS = 3, 5, 1500
@@ -326,27 +325,3 @@ def scaling_function(fit: Collapse, positions: int = 200) -> pl.DataFrame:
     return pl.DataFrame(columns).with_columns(
         low=pl.col("mean") - quantile * pl.col("error"), high=pl.col("mean") + quantile * pl.col("error")
     )
-
-
-def collapse_headline(fit: Collapse) -> str:
-    """Critical point and exponents of the best collapse in a sentence, with its quality."""
-    found = [
-        f"{name} = {with_error(estimate.value, estimate.error)}"
-        for name, estimate in (("x_c", fit.critical), ("a", fit.a), ("b", fit.b))
-        if estimate.error > 0
-    ]
-    return f"Best collapse: {', '.join(found)}, with S = {fit.quality:.2g}"
-
-
-def collapse_row(fit: Collapse | NoCollapse) -> dict:
-    """A fit as a row of a table: x_c, a, b with intervals, ln likelihood, S, or why there is none."""
-    if isinstance(fit, NoCollapse):
-        empty = dict.fromkeys(("critical", "a", "b"), "–")
-        return {**empty, "log_likelihood": None, "S": None, "reason": fit.reason}
-    found = {
-        name: interval(estimate.value, estimate.low, estimate.high, 3)
-        if estimate.error
-        else f"{estimate.value:g} (held)"
-        for name, estimate in (("critical", fit.critical), ("a", fit.a), ("b", fit.b))
-    }
-    return {**found, "log_likelihood": fit.log_likelihood, "S": fit.quality, "reason": ""}

@@ -18,6 +18,8 @@ from explorer.analysis.collapse import (
 )
 from explorer.analysis.scaling_process import PHYSICS
 
+# A number that moves by more standard errors of the difference has a correction to scaling; below it may be chance.
+SURE_DEVIATION = 3.0
 FORMS = {"continuous": CONTINUOUS, "first order": FIRST_ORDER}
 
 
@@ -61,7 +63,7 @@ def systematic_errors(choices: pl.DataFrame) -> pl.DataFrame:
 
     Returns:
         parameter (critical, a, b), low, high, systematic_error (half of the range), deviation (the largest from the
-        fit of all data, in standard errors of the difference; beyond 3 it is not chance), fits (choices with one).
+        fit of all data, in standard errors of the difference; beyond `SURE_DEVIATION` it is not chance), fits (choices with one).
     """
     fitted = choices.filter(pl.col("reason") == "")
     rows = []

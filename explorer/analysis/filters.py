@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 from scipy import stats
 
-from nqs import masks, toric_code
+from nqs import lattices, masks, toric_code
 
 if TYPE_CHECKING:
     from nqs.tasks import NetworkWeights
@@ -61,7 +61,7 @@ class HiddenLayer:
 
     weights: np.ndarray
     mask: np.ndarray
-    lattice: masks.Lattice | None
+    lattice: lattices.Lattice | None
     is_toric_code: bool
     side: int
 
@@ -78,7 +78,7 @@ def hidden_layer(weights: NetworkWeights, network: Mapping) -> HiddenLayer | Non
         return None
     dense = np.zeros(live.shape)
     dense.flat[live.indices] = live.values
-    lattice = masks.lattice_of(*(network[name] for name in ("hamiltonian", "sites", "side", "boundary")))
+    lattice = lattices.lattice_of(*(network[name] for name in ("hamiltonian", "sites", "side", "boundary")))
     is_toric_code = network["hamiltonian"] == "toric_code"
     return HiddenLayer(dense, masks.mask_of(live), lattice, is_toric_code, network["side"])
 
@@ -216,7 +216,7 @@ def _ranges(layer: HiddenLayer, mask: np.ndarray) -> list[int | None]:
     """Largest graph distance within each unit of a mask (sites, units)."""
     if layer.lattice is None:
         return [None] * mask.shape[1]
-    steps = masks.graph_distances(layer.lattice)
+    steps = lattices.graph_distances(layer.lattice)
     return [int(steps[np.ix_(spins, spins)].max()) for spins in map(np.flatnonzero, mask.T)]
 
 
@@ -255,7 +255,7 @@ def _lies_on_a_loop(layer: HiddenLayer, units: np.ndarray) -> np.ndarray:
     """Whether all edges of a non-contractible straight loop carry a unit's weights, as clean as a plaquette's."""
     straight = np.concatenate([toric_code.flip_loops(layer.side), toric_code.sign_loops(layer.side)])
     # Translations and turns of a few loops are all of them.
-    images = masks.symmetries(layer.lattice)[:, straight].reshape(-1, layer.side)
+    images = lattices.symmetries(layer.lattice)[:, straight].reshape(-1, layer.side)
     loops = np.unique(np.sort(images, axis=1), axis=0)
     magnitudes = np.abs(layer.weights[:, units])
     shares = magnitudes[loops].sum(1) / magnitudes.sum(0)  # (loops, units)
@@ -307,7 +307,7 @@ def _degrees(mask: np.ndarray) -> pl.DataFrame:
 def range_distribution(layer: HiddenLayer) -> pl.DataFrame:
     """How far apart the spins are that a hidden unit connects, by pairs, and those of a random mask.
 
-    A pair is two live weights of one unit; its distance is `masks.graph_distances` of the two spins. Of a mask with n
+    A pair is two live weights of one unit; its distance is `lattices.graph_distances` of the two spins. Of a mask with n
     live weights in N M positions, two given positions are both live with probability n (n − 1) / N M (N M − 1);
     `spread` is the exact standard deviation, from the pairs that share a weight and those that don't.
 
@@ -319,7 +319,7 @@ def range_distribution(layer: HiddenLayer) -> pl.DataFrame:
         return pl.DataFrame(
             schema=dict(zip(names, (pl.Int64, pl.Int64, pl.Float64, pl.Float64), strict=True))
         )
-    steps = masks.graph_distances(layer.lattice)
+    steps = lattices.graph_distances(layer.lattice)
     units, live = layer.mask.shape[1], int(layer.mask.sum())
     # Probability that k given positions are live, k = 1 … 4.
     left = layer.mask.size - np.arange(4)

@@ -21,6 +21,7 @@ from scipy import optimize, stats
 
 from explorer.analysis.intervals import cluster_means
 from explorer.analysis.quantities import Quantity
+from explorer.analysis.region_misfit import Misfit, lack_of_fit
 
 LOW, HIGH = "low-error plateau", "high-error plateau"
 LOWER, UPPER, EXPONENT = "lower boundary", "upper boundary", "exponent"
@@ -33,8 +34,18 @@ BY_BOOTSTRAP = "parametric bootstrap along one trajectory"
 PLATEAU_DENSITIES = 3
 # … and when the error falls there with less than this part of the exponent.
 FLAT = 0.5
+# A curve departs from the form when scatter does so with less than this probability …
+MISFIT_LEVEL = 0.01
+# … and by more than this in ln error: of enough trajectories any curve shows that it is no exact power.
+LEAST_MISFIT = 0.1
+# Up to a factor of 1.5 over decades of errors the form still says something of the curve; beyond it has no number.
+MOST_MISFIT = float(np.log(1.5))
+# A curve without plateaus is called no power law when its exponent is not known to this factor.
+_WIDEST_EXPONENT = 10.0
 # Five parameters and something to judge them by.
 _FEWEST_DENSITIES = 8
+# A power law is seen where it holds so many densities.
+_FEWEST_ON_LAW = 2
 # The fit keeps w between these, ln w = middle + half range · tanh(q): smaller than the step between densities it
 # can't be seen, and larger it would make one bend of all three regions. Where a curve doesn't say what w is, the
 # expectation q = 0 ± 0.5 does (w from 0.08 to 0.39), as one measurement among all. With ± 2, a third of the noisy
@@ -60,14 +71,23 @@ class Regions:
             low, high. Plateaus are in the quantity's units, boundaries in those of the horizontal axis.
             What a curve doesn't determine is not there.
         curves: a row is a curve: its column, densities, trajectories, networks, width (w of the bends; null
-            where there is none), scatter (of ln error about the fit beyond the measurement errors), interval
-            (how it was made), remark (what could not be fitted, and why; empty where everything could).
+            where there is none), scatter (of ln error about the fit beyond the measurement errors), misfit (root
+            mean square of the mean curve's smooth departure from the form, in ln error) and misfit_probability
+            (that scatter gives as much; both null where it can't be tested), interval (how it was made), remark
+            (what could not be fitted, and why; empty where everything could).
         lines: the fits as drawn: the curve's column, the horizontal column, fitted.
     """
 
     values: pl.DataFrame
     curves: pl.DataFrame
     lines: pl.DataFrame
+
+    @property
+    def refused(self) -> int:
+        """How many curves are shown not to be of the form."""
+        return self.curves.filter(
+            pl.col("misfit_probability") < MISFIT_LEVEL, pl.col("misfit") > MOST_MISFIT
+        ).height
 
 
 def fit_regions(
@@ -83,7 +103,11 @@ def fit_regions(
     Least squares over all networks of all trajectories. Each logarithm has its measurement error and a scatter
     common to the curve, which is chosen so that χ² equals the degrees of freedom. A plateau is kept when
     it lowers the Bayesian information criterion, when at least `PLATEAU_DENSITIES` densities lie on it, and
-    when the error falls there with less than the part `FLAT` of the exponent.
+    when the error falls there with less than the part `FLAT` of the exponent. Densities where half of the
+    errors are smaller than their own uncertainty are left out, and so are trajectories with less than half of the
+    longest's densities. A curve that departs from every such shape by more
+    than its scatter (`region_misfit`, at `MISFIT_LEVEL`) gets a sentence, and no number where it departs by more than
+    `MOST_MISFIT`.
 
     With two trajectories or more the intervals are Student's t on the spread of the fits that leave out one
     trajectory (the jackknife; a bootstrap of so few trajectories covers too seldom, see docs/analysis.md).
@@ -106,6 +130,7 @@ def fit_regions(
         networks = int(group["networks"].sum())
         curves.append(
             (name, found.densities, found.trajectories, networks, found.width, found.scatter)
+            + (found.misfit and found.misfit.size, found.misfit and found.misfit.probability)
             + (found.interval, " ".join(found.remarks))
         )
         lines += [(name, x, y) for x, y in found.line]
@@ -113,7 +138,7 @@ def fit_regions(
     numbers = dict.fromkeys(("estimate", "low", "high"), pl.Float64)
     counts = dict.fromkeys(("densities", "trajectories", "networks"), pl.Int64)
     texts = {"interval": pl.String, "remark": pl.String}
-    sizes = {"width": pl.Float64, "scatter": pl.Float64}
+    sizes = dict.fromkeys(("width", "scatter", "misfit", "misfit_probability"), pl.Float64)
     return Regions(
         pl.DataFrame(values, of_curve | {"value": pl.String} | numbers, orient="row"),
         pl.DataFrame(curves, of_curve | counts | sizes | texts, orient="row"),
@@ -133,7 +158,7 @@ class _Curve:
     y: np.ndarray
     error: np.ndarray
     trajectory: np.ndarray
-    densities: np.ndarray  # their logarithms, ascending; of a part, all of the whole
+    densities: np.ndarray  # their logarithms, ascending
     place: np.ndarray  # of each point among the densities
 
     @classmethod
@@ -151,13 +176,8 @@ class _Curve:
         return self.densities[self.place]
 
     def part(self, kept: np.ndarray) -> _Curve:
-        return replace(
-            self,
-            y=self.y[kept],
-            error=self.error[kept],
-            trajectory=self.trajectory[kept],
-            place=self.place[kept],
-        )
+        densities, place = np.unique(self.x[kept], return_inverse=True)
+        return _Curve(self.y[kept], self.error[kept], self.trajectory[kept], densities, place)
 
     def with_values(self, y: np.ndarray) -> _Curve:
         return replace(self, y=y)
@@ -247,23 +267,33 @@ class _Found:
     values: dict[str, tuple[float, float | None, float | None]] = field(default_factory=dict)
     width: float | None = None
     scatter: float | None = None
+    misfit: Misfit | None = None
     interval: str | None = None
     line: Sequence[tuple[float, float]] = ()
 
 
 def _fit_curve(curve: _Curve, confidence: float, generator: np.random.Generator) -> _Found:
+    curve, remarks = _resolved(_advanced(curve))
     densities, trajectories = len(curve.densities), len(np.unique(curve.trajectory))
     if densities < _FEWEST_DENSITIES:
         remark = (
             f"{densities} densities are too few to tell three regions apart; {_FEWEST_DENSITIES} are needed."
         )
-        return _Found(densities, trajectories, (remark,))
+        return _Found(densities, trajectories, (*remarks, remark))
+    if (ladder := _common_ladder(curve)) is None:
+        remark = "Its trajectories have different densities, so they are of different networks: choose one."
+        return _Found(densities, trajectories, (*remarks, remark))
     chosen = _best_fit(curve, densities)
     if chosen is None:
-        return _Found(
-            densities, trajectories, ("The error does not fall with density, so no region is fitted.",)
-        )
+        remark = "The error does not fall with density, so no region is fitted."
+        return _Found(densities, trajectories, (*remarks, remark))
     shape, parameters, scatter = chosen
+    x, y = ladder
+    misfit = lack_of_fit(y - shape.predict(parameters, x), shape.jacobian(parameters, x), generator)
+    if misfit and misfit.probability < MISFIT_LEVEL and misfit.size > LEAST_MISFIT:
+        remarks = [*remarks, _misfit_sentence(misfit, x, y)]
+        if misfit.size > MOST_MISFIT:
+            return _Found(densities, trajectories, tuple(remarks), misfit=misfit)
     resample = _leave_one_out if trajectories > 1 else _drawn_again
     resampled = resample(shape, parameters, scatter, curve, generator)
     values = _with_intervals(shape, parameters, resampled, curve, confidence)
@@ -271,13 +301,25 @@ def _fit_curve(curve: _Curve, confidence: float, generator: np.random.Generator)
     return _Found(
         densities,
         trajectories,
-        (*_remarks(shape, parameters, curve), *unclear),
+        (*remarks, *(_remarks(shape, parameters, curve) if values else ()), *unclear),
         values,
         width=_width(parameters) if shape.size > 2 else None,
         scatter=scatter,
+        misfit=misfit,
         interval=BY_JACKKNIFE if trajectories > 1 else BY_BOOTSTRAP,
-        line=_line(shape, parameters, curve),
+        line=_line(shape, parameters, curve) if values else (),
     )
+
+
+def _resolved(curve: _Curve) -> tuple[_Curve, list[str]]:
+    """The curve without densities where half of the errors are below their own uncertainty, and a sentence of these."""
+    unknown = [x for x in curve.densities if np.median(curve.error[curve.x == x]) >= 1]
+    if not unknown:
+        return curve, []
+    remark = (
+        f"Left out where the error is smaller than its own uncertainty ({len(unknown)} of the densities)."
+    )
+    return curve.part(~np.isin(curve.x, unknown)), [remark]
 
 
 def _best_fit(curve: _Curve, densities: int) -> tuple[_Shape, np.ndarray, float] | None:
@@ -287,12 +329,60 @@ def _best_fit(curve: _Curve, densities: int) -> tuple[_Shape, np.ndarray, float]
     return min(sound, key=lambda fit: _criterion(*fit[:2], curve, densities), default=None)
 
 
+def _advanced(curve: _Curve) -> _Curve:
+    """The curve without trajectories that have less than half of the longest's densities: they are not finished."""
+    counts = np.bincount(curve.trajectory)
+    return curve.part(2 * counts[curve.trajectory] >= counts.max())
+
+
+def _common_ladder(curve: _Curve) -> tuple[np.ndarray, np.ndarray] | None:
+    """Densities that all trajectories have, and ln error there (trajectories, densities).
+
+    Pruned counts do not depend on the seed, so trajectories of one kind have the densities of the longest, or fewer
+    while they are not finished. None where others have more.
+    """
+    own = [np.unique(curve.x[curve.trajectory == one]) for one in np.unique(curve.trajectory)]
+    longest = max(own, key=len)
+    if any(not np.isin(densities, longest).all() for densities in own):
+        return None
+    common = np.array([x for x in longest if all(x in densities for densities in own)])
+    kept = curve.part(np.isin(curve.x, common))
+    return common, kept.y[np.lexsort((kept.x, kept.trajectory))].reshape(len(own), -1)
+
+
+def _misfit_sentence(misfit: Misfit, x: np.ndarray, y: np.ndarray) -> str:
+    """By how much and where the form misses the mean curve, and its steepest level step, which bounds any power."""
+    powers = -np.diff(y.mean(axis=0)) / np.diff(x)
+    steepest = int(np.argmax(powers))
+    refused = misfit.size > MOST_MISFIT
+    so = (
+        "so no exponent and no boundary is given"
+        if refused
+        else "and the intervals, of scatter alone, leave it out"
+    )
+    return (
+        f"{'Not' if refused else 'Roughly'} of this form: the closest plateau, power law and plateau misses the mean curve "
+        f"by a factor of {np.exp(misfit.size):.2g} (root mean square of the logarithm), most clearly at "
+        f"{np.exp(x[misfit.place]):.3g}. Scatter does so with p < {MISFIT_LEVEL:g}, {so}. From one level to the next "
+        f"the power is at most {powers[steepest]:.2g}, between {np.exp(x[steepest]):.3g} and {np.exp(x[steepest + 1]):.3g}."
+    )
+
+
 def _told_apart(
     values: dict[str, tuple[float, float, float]], curve: _Curve
 ) -> tuple[dict[str, tuple[float, float, float]], list[str]]:
-    """The values without boundaries, and their plateaus, whose interval holds all densities; sentences of these."""
+    """The values without those that their intervals leave open, and sentences of these.
+
+    An exponent of a curve without plateaus of which not even the order of magnitude is known; a boundary, and its
+    plateau, whose interval holds all densities.
+    """
     first, last = np.exp(curve.x.min()), np.exp(curve.x.max())
     unclear = []
+    if set(values) == {EXPONENT} and values[EXPONENT][2] > _WIDEST_EXPONENT * values[EXPONENT][1]:
+        low, high = values[EXPONENT][1:]
+        return {}, [
+            f"Whether it is one power law can't be told: its exponent has the interval [{low:.2g}, {high:.2g}]."
+        ]
     for boundary, plateau in ((LOWER, HIGH), (UPPER, LOW)):
         if boundary in values and values[boundary][1] < first and values[boundary][2] > last:
             values = {name: value for name, value in values.items() if name not in (boundary, plateau)}
@@ -370,20 +460,31 @@ def _fit(shape: _Shape, curve: _Curve, start: np.ndarray, scatter: float) -> np.
 
 
 def _is_sound(shape: _Shape, parameters: np.ndarray, curve: _Curve) -> bool:
-    """Whether the error falls, and each plateau of the fit is one of the points."""
+    """Whether the error falls, as a power law among the densities, and each plateau of the fit is one of the points."""
     if not np.isfinite(parameters).all() or parameters[1] <= 0:
         return False
     beta, boundaries, width = parameters[1], parameters[2:-1], _width(parameters)
+    if shape.high and shape.low and boundaries[0] >= boundaries[1]:
+        return False
+    # One long bend into a power law that lies beyond the densities has whatever exponent it needs.
+    if shape.high != shape.low and _on_law(shape, parameters, curve) < _FEWEST_ON_LAW:
+        return False
     # A curve that only begins to bend where it ends has not reached its plateau.
-    if shape.high and not _is_flat(
+    has_high = not shape.high or _is_flat(
         curve, curve.x < boundaries[0], boundaries[0] - curve.x.min() > width, beta
-    ):
-        return False
-    if shape.low and not _is_flat(
+    )
+    has_low = not shape.low or _is_flat(
         curve, curve.x > boundaries[-1], curve.x.max() - boundaries[-1] > width, beta
-    ):
-        return False
-    return not (shape.high and shape.low) or boundaries[0] < boundaries[1]
+    )
+    return has_high and has_low
+
+
+def _on_law(shape: _Shape, parameters: np.ndarray, curve: _Curve) -> int:
+    """How many densities lie between the boundaries, or beyond the only one."""
+    x, boundaries = curve.densities, parameters[2:-1]
+    above = x > boundaries[0] if shape.high else np.full(len(x), True)
+    below = x < boundaries[-1] if shape.low else np.full(len(x), True)
+    return int(np.sum(above & below))
 
 
 def _is_flat(curve: _Curve, beyond: np.ndarray, is_reached: bool, beta: float) -> bool:
@@ -494,24 +595,33 @@ def _is_jump(shape: _Shape, parameters: np.ndarray, curve: _Curve) -> bool:
     if not (shape.high and shape.low):
         return False
     lower, upper = parameters[2:4]
-    between = np.sum((np.unique(curve.x) > lower) & (np.unique(curve.x) < upper))
-    return bool(upper - lower < 2 * _width(parameters) or between < 2)
+    between = _on_law(shape, parameters, curve)
+    return bool(upper - lower < 2 * _width(parameters) or between < _FEWEST_ON_LAW)
 
 
 def _remarks(shape: _Shape, parameters: np.ndarray, curve: _Curve) -> list[str]:
     if _is_jump(shape, parameters, curve):
-        middle = np.exp((parameters[2] + parameters[3]) / 2)
-        return [
-            f"The error jumps at {middle:.3g}: the plateaus leave too little room between them for a power law."
-        ]
+        return [_jump_sentence(parameters, curve)]
     if not shape.high and not shape.low:
-        return ["No plateau: the error follows one power law over all densities."]
+        return ["No plateau: the fit is one power law over all densities."]
     missing = [
         f"No {plateau}: the power law goes on to the {end} densities."
         for kept, plateau, end in ((shape.high, HIGH, "lowest"), (shape.low, LOW, "highest"))
         if not kept
     ]
     return missing
+
+
+def _jump_sentence(parameters: np.ndarray, curve: _Curve) -> str:
+    """Where it jumps, and the least power that takes the error from one plateau's last density to the other's."""
+    densities = curve.densities
+    before, after = densities[densities <= parameters[2]].max(), densities[densities >= parameters[3]].min()
+    fall = curve.y[curve.x == before].mean() - curve.y[curve.x == after].mean()
+    return (
+        f"The error jumps at {np.exp((parameters[2] + parameters[3]) / 2):.3g}: the plateaus leave too little room between "
+        f"them for a power law. A power of at least {fall / (after - before):.2g} takes it from {np.exp(before):.3g} to "
+        f"{np.exp(after):.3g}."
+    )
 
 
 def _line(shape: _Shape, parameters: np.ndarray, curve: _Curve) -> list[tuple[float, float]]:

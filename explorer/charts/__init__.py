@@ -50,6 +50,7 @@ from explorer.charts.printing import (
     specification,
     svg,
 )
+from explorer.charts.products import products
 from explorer.charts.progress import (
     KINDS,
     STATUS_COLOURS,
@@ -67,10 +68,20 @@ from explorer.charts.robustness import (
     replicates,
 )
 from explorer.charts.screen import (
+    DARK_PAPER,
+    ZOOM_HINT,
     on_screen,
 )
 from explorer.charts.selection import (
     selectable,
+)
+from explorer.charts.sheets import (
+    SheetFigure,
+    SheetPanel,
+    sheet,
+)
+from explorer.charts.streams import (
+    in_streams,
 )
 from explorer.charts.toric_code import (
     parity_energy,
@@ -89,6 +100,7 @@ from explorer.charts.transitions import (
 )
 
 __all__ = [
+    "DARK_PAPER",
     "HORIZONTAL",
     "INTERVAL_ROOM",
     "KINDS",
@@ -102,7 +114,10 @@ __all__ = [
     "STATUS_COLOURS",
     "VERDICT_SHAPES",
     "VERTICAL",
+    "ZOOM_HINT",
     "Print",
+    "SheetFigure",
+    "SheetPanel",
     "against_chance",
     "agreement",
     "branch_differences",
@@ -114,6 +129,7 @@ __all__ = [
     "filter_classes",
     "filters_on_lattice",
     "gaps",
+    "in_streams",
     "kernel_tiles",
     "level_steps",
     "mask_comparison",
@@ -124,12 +140,14 @@ __all__ = [
     "phase_diagram",
     "png",
     "printed",
+    "products",
     "ratios",
     "region_boundaries",
     "regions",
     "replicates",
     "run_states",
     "selectable",
+    "sheet",
     "side_by_side",
     "side_colour",
     "side_shape",

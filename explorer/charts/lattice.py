@@ -12,8 +12,8 @@ import altair as alt
 import numpy as np
 import polars as pl
 
-from explorer.charts.look import INK, SHADE, refuse_nothing, styled
-from nqs.masks import Lattice
+from explorer.charts.look import INK, PAPER, SHADE, refuse_nothing, styled
+from nqs.lattices import Lattice, places
 
 # Okabe and Ito's blue and vermilion over a grey that is seen on white.
 NEGATIVE, ZERO, POSITIVE = "#0072B2", "#E4E4E4", "#D55E00"
@@ -68,18 +68,18 @@ def _edges(lattice: Lattice) -> Drawing:
 
 
 def _vertices(lattice: Lattice) -> Drawing:
-    places = np.zeros((len(lattice.points), 2))
-    places[:, : lattice.points.shape[1]] = lattice.points / 2
-    sites = [(site, x, y, x, y, False) for site, (x, y) in enumerate(places.tolist())]
+    points = np.zeros((len(lattice.points), 2))
+    points[:, : lattice.points.shape[1]] = lattice.points / 2
+    sites = [(site, x, y, x, y, False) for site, (x, y) in enumerate(points.tolist())]
     bonds = []
     for first, second in zip(*np.nonzero(np.triu(lattice.distances == 1)), strict=True):
-        start, end = places[first], places[second]
+        start, end = points[first], points[second]
         if np.abs(end - start).sum() == 1:
             bonds.append((*start.tolist(), *end.tolist()))
         else:  # around the boundary
             stub = 0.35 * np.sign(end - start)
             bonds += [(*start.tolist(), *(start - stub).tolist()), (*end.tolist(), *(end + stub).tolist())]
-    width, height = (int(max(extent, 1)) for extent in places.max(0))
+    width, height = (int(max(extent, 1)) for extent in points.max(0))
     return Drawing(
         pl.DataFrame(sites, _SITES, orient="row"),
         pl.DataFrame(bonds, _BONDS, orient="row"),
@@ -167,8 +167,8 @@ def kernel_tiles(table: pl.DataFrame, largest: float) -> alt.LayerChart:
         name = pl.col("channel").cast(pl.String) + " → " + pl.col("filter").cast(pl.String)
     live = placed.drop_nulls("weight")
     layers = [
-        _rectangles(placed, color="white", stroke=BOND),
-        _rectangles(live, stroke="white").encode(color=_weight_colour(largest), tooltip=tooltip),
+        _rectangles(placed, color=PAPER, stroke=BOND),
+        _rectangles(live, stroke=PAPER).encode(color=_weight_colour(largest), tooltip=tooltip),
         _circles(middle.filter(pl.col("weight").is_null()), 0.025, color=PRUNED),
         _labels(panels.with_columns(name=name), "name"),
     ]
@@ -193,8 +193,11 @@ def _shaded(table: pl.DataFrame, drawing: Drawing) -> alt.Chart:
     """The plaquettes and stars of clean filters."""
     side = drawing.size[0]
     kind = pl.col("class").cast(pl.String)
-    index = pl.col("place") % side**2
-    x, y = (index // side).cast(float), (index % side).cast(float)
+    # Plaquettes and stars are both counted as the vertices are.
+    x, y = (
+        (pl.col("place") % side**2).replace_strict(dict(enumerate(along)), return_dtype=pl.Float64)
+        for along in places(side).T.tolist()
+    )
     is_star = kind.str.ends_with("star")
     clean = table.filter(is_star | kind.str.ends_with("plaquette")).with_columns(star=is_star)
     # A star is shaded around its vertex, a plaquette between its edges.
@@ -207,7 +210,7 @@ def _shaded(table: pl.DataFrame, drawing: Drawing) -> alt.Chart:
 
 def _weight_colour(largest: float) -> alt.Color:
     scale = alt.Scale(domain=[-largest, 0, largest], range=[NEGATIVE, ZERO, POSITIVE])
-    legend = alt.Legend(orient="top", gradientLength=180, format=".2g", tickCount=5, padding=12)
+    legend = alt.Legend(orient="top", gradientLength=180, format=".2g", tickCount=3, padding=12)
     return alt.Color("weight:Q", title="weight", scale=scale, legend=legend)
 
 

@@ -45,9 +45,18 @@ METHOD_COLOURS = {"imp_wr": "#0072B2", "imp_ct": "#E69F00", "irp_wr": "#CC79A7"}
 METHOD_SHAPES = {"imp_wr": "square", "imp_ct": "diamond", "irp_wr": "triangle-up"}
 NETWORK_LABELS = {"ffnn": "FFNN", "cnn": "CNN", "rescnn": "ResCNN", "odd_parity": "odd parity"}
 _SYMBOLS = {"width_per_spin": "α", "field": "h"}
-FONT = "Source Serif, STIX Two Text, Times New Roman, Liberation Serif, DejaVu Serif, serif"
+# The app's own, then those with all letters of our axes: Times and its likes lack most superscripts and ᵣ, which were
+# then drawn in another font, 10² beside 10⁻⁵. macOS has STIX Two Text, nearly every Linux DejaVu Serif.
+FONT = "Source Serif, STIX Two Text, Libertinus Serif, DejaVu Serif, serif"
 
-INK, GRID, SHADE = "#222222", "#E8E8E8", "#009E73"
+# The paper is also what open marks are filled with.
+INK, FAINT_INK, GRID, SHADE, PAPER = "#222222", "#555555", "#E8E8E8", "#009E73", "white"
+# On colours of a scheme, which are the same in every theme.
+ON_DARK_COLOUR, ON_PALE_COLOUR = "#FFFFFF", "#111111"
+# Perceptually uniform, and told apart by readers with any colour vision.
+SCHEME = "viridis"
+# Of marks on paper its palest part is left out: at 0.75 its contrast with white is 2.
+SCHEME_ON_PAPER = alt.SchemeParams(name=SCHEME, extent=[0, 0.75])
 
 
 def side_colour(side: int) -> str:
@@ -122,7 +131,7 @@ class Look:
         chart = chart.encode(color=self.colour, shape=shape)
         return (
             chart.transform_filter(f"!({is_open})").mark_point(filled=True, **style),
-            chart.transform_filter(is_open).mark_point(filled=False, fill="white", **style),
+            chart.transform_filter(is_open).mark_point(filled=False, fill=PAPER, **style),
         )
 
 
@@ -141,7 +150,7 @@ def styled(chart: alt.TopLevelMixin, height: int = 420) -> alt.TopLevelMixin:
 # In one piece: Altair copies the whole chart, data included, for every `configure_…`.
 CONFIG = alt.Config(
     font=FONT,
-    background="white",
+    background=PAPER,
     view=alt.ViewConfig(stroke=INK, strokeWidth=0.8),
     axis=alt.AxisConfig(
         labelColor=INK,
@@ -164,6 +173,6 @@ CONFIG = alt.Config(
         symbolOpacity=1,
     ),
     title=alt.TitleConfig(
-        anchor="start", fontSize=17, subtitleFontSize=12, subtitleColor="#555555", offset=10
+        anchor="start", fontSize=17, subtitleFontSize=12, subtitleColor=FAINT_INK, offset=10
     ),
 )

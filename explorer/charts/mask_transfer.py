@@ -6,7 +6,7 @@ import altair as alt
 import polars as pl
 
 from explorer.captions import short_factor
-from explorer.charts.look import INK, refuse_nothing, styled
+from explorer.charts.look import ON_DARK_COLOUR, ON_PALE_COLOUR, PAPER, refuse_nothing, styled
 
 # The control row of transferred masks.
 RANDOM_MASK = "random"
@@ -48,10 +48,10 @@ def mask_transfer(table: pl.DataFrame) -> alt.LayerChart:
         *(alt.Tooltip("trajectories:Q"), alt.Tooltip("networks:Q")),
     ]
     dark = f"abs(datum.decades) > {0.6 * widest}"
-    text = alt.condition(dark, alt.value("white"), alt.value(INK))
+    text = alt.condition(dark, alt.value(ON_DARK_COLOUR), alt.value(ON_PALE_COLOUR))
     return styled(
         alt.layer(
-            base.mark_rect(stroke="white", strokeWidth=2).encode(color=colour, tooltip=tooltip),
+            base.mark_rect(stroke=PAPER, strokeWidth=2).encode(color=colour, tooltip=tooltip),
             base.mark_text(fontSize=15).encode(text="factor:N", color=text),
         )
     )

@@ -9,13 +9,11 @@ from explorer import analysis
 from explorer.analysis import VERDICTS, Quantity
 from explorer.charts.axes import channel, tick_labels
 from explorer.charts.curves import HORIZONTAL
-from explorer.charts.look import INK, refuse_nothing, styled
+from explorer.charts.look import INK, ON_DARK_COLOUR, PAPER, SCHEME, refuse_nothing, styled
 from explorer.charts.transitions import verdict_marks
 from explorer.numbers import SUPERSCRIPTS
 
 VERTICAL = {"field": "transverse field   h / J", "side": "side   L"}
-# Perceptually uniform, and told apart by readers with any colour vision.
-SCHEME = "viridis"
 # Seen on every colour of the scheme.
 _ON_TOP = "#D62728"
 
@@ -124,7 +122,7 @@ def _colour(cells: pl.DataFrame, quantity: Quantity) -> alt.Color:
 
 
 def _contour_layers(contours: pl.DataFrame, x, y, quantity: Quantity) -> list[alt.Chart]:
-    pieces = alt.Chart(contours).mark_rule(color="white", strokeWidth=1.1, opacity=0.9, clip=True)
+    pieces = alt.Chart(contours).mark_rule(color=ON_DARK_COLOUR, strokeWidth=1.1, opacity=0.9, clip=True)
     # One number a line; neighbours have theirs at different heights, so that they stay apart.
     lines = contours.sort("contour", "vertical").partition_by("contour", maintain_order=True)
     shares = [0.2 + 0.6 * (place % 3) / 2 for place in range(len(lines))]
@@ -140,7 +138,7 @@ def _contour_layers(contours: pl.DataFrame, x, y, quantity: Quantity) -> list[al
         pieces.encode(
             x=x("parameters_per_spin"), x2="parameters_per_spin_2:Q", y=y("vertical"), y2="vertical_2:Q"
         ),
-        numbers.mark_text(stroke="white", strokeWidth=4, strokeJoin="round", opacity=0.85, **style),
+        numbers.mark_text(stroke=PAPER, strokeWidth=4, strokeJoin="round", opacity=0.85, **style),
         numbers.mark_text(color=INK, **style),
     ]
 
@@ -158,7 +156,7 @@ def _dots(points: pl.DataFrame, x, y, quantity: Quantity, vertical: str) -> alt.
     number = ".3e" if quantity.logarithmic else ".5f"
     return (
         alt.Chart(points)
-        .mark_point(filled=True, fill="white", stroke=INK, strokeWidth=0.5, size=11, opacity=0.8)
+        .mark_point(filled=True, fill=PAPER, stroke=INK, strokeWidth=0.5, size=11, opacity=0.8)
         .encode(
             x=x("parameters_per_spin"),
             y=y(vertical),

@@ -12,7 +12,7 @@ import altair as alt
 import vl_convert
 
 from explorer.charts.look import CONFIG
-from explorer.charts.screen import data_written
+from explorer.charts.streams import data_written
 
 _POINTS_PER_MM = 72 / 25.4
 # Font size of legends on a page, px; axes have one less and one more.
@@ -61,15 +61,21 @@ def side_by_side(panels: Sequence[tuple[str, alt.TopLevelMixin]], columns: int) 
         panels: title and chart of each.
         columns: panels in a row.
     """
-    parts = []
-    for number, (title, chart) in enumerate(panels):
-        part = chart.copy()
-        # A part has no configuration of its own, and no page to fill.
-        part.config, part.autosize = alt.Undefined, alt.Undefined
-        heading = alt.TitleParams(f"{chr(ord('a') + number)}  {title}")
-        parts.append(part.properties(width=_PANEL_PX, height=_TALLEST * _PANEL_PX, title=heading))
+    parts = [panel(number, title, chart) for number, (title, chart) in enumerate(panels)]
+    for part in parts:
+        # A part has no configuration of its own.
+        part.config = alt.Undefined
     together = alt.concat(*parts, columns=columns, config=CONFIG)
     return together.resolve_scale(color="independent", shape="independent")
+
+
+def panel(number: int, title: str, chart: alt.TopLevelMixin) -> alt.TopLevelMixin:
+    """A chart of a panel's size with its letter and title, as the one after `number` others of a figure."""
+    part = chart.copy()
+    # It has no page to fill.
+    part.autosize = alt.Undefined
+    heading = alt.TitleParams(f"{chr(ord('a') + number)}  {title}")
+    return part.properties(width=_PANEL_PX, height=_TALLEST * _PANEL_PX, title=heading)
 
 
 def printed(chart: alt.TopLevelMixin, size: Print, title: str, caption: str) -> str:
@@ -91,7 +97,7 @@ def printed(chart: alt.TopLevelMixin, size: Print, title: str, caption: str) -> 
                 textwrap.wrap(title, int(characters * 0.8)), subtitle=textwrap.wrap(caption, characters)
             )
         )
-    return _scaled(vl_convert.vegalite_to_svg(specification(chart)), size.width_mm)
+    return scaled(vl_convert.vegalite_to_svg(specification(chart)), size.width_mm)
 
 
 def svg(chart: alt.TopLevelMixin) -> str:
@@ -116,9 +122,15 @@ def specification(chart: alt.TopLevelMixin) -> str:
         return json.dumps(chart.to_dict())
 
 
-def _scaled(drawing: str, width_mm: float) -> str:
-    """The drawing at a width, its own coordinates kept; a unit without a name is a point to PDF and to PNG."""
+def size_px(drawing: str) -> tuple[float, float]:
+    """Width and height that a drawing states."""
     _, width, height = _SIZE.search(drawing).groups()
+    return float(width), float(height)
+
+
+def scaled(drawing: str, width_mm: float) -> str:
+    """The drawing at a width, its own coordinates kept; a unit without a name is a point to PDF and to PNG."""
+    width, height = size_px(drawing)
     points = width_mm * _POINTS_PER_MM
-    size = f'width="{points:.2f}" height="{points * float(height) / float(width):.2f}"'
+    size = f'width="{points:.2f}" height="{points * height / width:.2f}"'
     return _SIZE.sub(rf"<svg \1{size}", drawing, count=1)

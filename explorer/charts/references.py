@@ -6,7 +6,7 @@ import altair as alt
 import polars as pl
 
 from explorer.charts.axes import channel
-from explorer.charts.look import refuse_nothing, side_colour, side_shape, styled
+from explorer.charts.look import PAPER, refuse_nothing, side_colour, side_shape, styled
 
 
 def gaps(table: pl.DataFrame) -> alt.LayerChart:
@@ -57,7 +57,7 @@ def gaps(table: pl.DataFrame) -> alt.LayerChart:
             .mark_point(filled=True, size=44, opacity=1)
             .encode(y=y, shape=shape, tooltip=tooltip),
             base.transform_filter("datum.open")
-            .mark_point(filled=False, fill="white", size=44, opacity=1)
+            .mark_point(filled=False, fill=PAPER, size=44, opacity=1)
             .encode(y=y, shape=shape, tooltip=tooltip),
         )
     )

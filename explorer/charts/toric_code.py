@@ -9,7 +9,7 @@ import polars as pl
 
 from explorer.analysis import ROUNDING
 from explorer.charts.axes import channel, seen_by
-from explorer.charts.look import INK, Look, refuse_nothing, styled
+from explorer.charts.look import INK, PAPER, Look, refuse_nothing, styled
 
 _BOUND = "triangle-down"
 # Trained networks have one look, whatever their side; no lattice has this one.
@@ -94,7 +94,7 @@ def _marks(
     base = alt.Chart(look.labelled(table)).encode(x=x)
     bars = base.transform_filter("isValid(datum.low)").mark_rule(strokeWidth=1.2, clip=True)
     open_ones = base.transform_filter("datum.bound").mark_point(
-        filled=False, fill="white", shape=_BOUND, size=size, strokeWidth=1.2, opacity=1
+        filled=False, fill=PAPER, shape=_BOUND, size=size, strokeWidth=1.2, opacity=1
     )
     closed = base.transform_filter("!datum.bound")
     (filled, _) = look.marks(closed.encode(y=y("drawn"), tooltip=tooltip), "false", size=size, opacity=1)

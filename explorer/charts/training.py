@@ -6,7 +6,7 @@ import altair as alt
 import polars as pl
 
 from explorer.charts.axes import channel
-from explorer.charts.look import INK, Look, refuse_nothing, styled
+from explorer.charts.look import INK, SCHEME_ON_PAPER, Look, refuse_nothing, styled
 
 
 def training_curve(steps: pl.DataFrame, sites: int, reference: float | None) -> alt.LayerChart:
@@ -32,7 +32,7 @@ def training_curve(steps: pl.DataFrame, sites: int, reference: float | None) -> 
     x = channel(alt.X, "step", "training step", steps["step"])
     y = alt.Y("energy:Q", title="E / N   (J)", scale=alt.Scale(zero=False, nice=False, padding=8))
     legend = alt.Legend(format="d", tickMinStep=1) if per_spin["level"].n_unique() > 1 else None
-    colour = alt.Color("level:Q", title="level", scale=alt.Scale(scheme="viridis"), legend=legend)
+    colour = alt.Color("level:Q", title="level", scale=alt.Scale(scheme=SCHEME_ON_PAPER), legend=legend)
     base = alt.Chart(per_spin)
     layers = [
         base.mark_rule(opacity=0.35).encode(x=x, y=y, y2="high:Q", color=colour),

@@ -8,7 +8,7 @@ import polars as pl
 from explorer.analysis import VERDICTS, Criterion, Quantity
 from explorer.charts.axes import channel, seen_by
 from explorer.charts.curves import HORIZONTAL
-from explorer.charts.look import INK, Look, refuse_nothing, styled
+from explorer.charts.look import INK, PAPER, Look, refuse_nothing, styled
 
 VERDICT_SHAPES = dict(zip(VERDICTS, ("circle", "diamond", "triangle-up", "square", "cross"), strict=True))
 # Only what counts as a transition is filled.
@@ -127,7 +127,7 @@ def verdict_marks(
     style = {"size": size, "opacity": 1, "stroke": colour, "strokeWidth": 1.6}
     return (
         chart.transform_filter(filled).mark_point(fill=colour, **style),
-        chart.transform_filter(f"!({filled})").mark_point(fill="white", **style),
+        chart.transform_filter(f"!({filled})").mark_point(fill=PAPER, **style),
     )
 
 

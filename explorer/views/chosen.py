@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -72,15 +73,19 @@ def choose_level(networks: pl.DataFrame) -> dict:
 
 
 def telling_level(networks: pl.DataFrame) -> int:
-    """The level that is shown first: nearest to 10 weights per spin, or to a third of the run's most, if that is less.
+    """The level that is shown first: nearest to 10 weights per spin, or to a third of the run's most, if that is less."""
+    return nearest(networks, min(_SPARSE, networks["parameters_per_spin"].max() * _FRACTION))["level"]
 
-    One whose weights an export left out comes after all that have them.
+
+def nearest(networks: pl.DataFrame, parameters_per_spin: float) -> dict:
+    """The network nearest to a density; one whose weights an export left out comes after all that have them.
+
+    Args:
+        networks: rows of `states`, at least one.
     """
-    density = pl.col("parameters_per_spin")
-    wanted = pl.min_horizontal(pl.lit(_SPARSE), density.max() * _FRACTION)
-    return networks.sort(
-        pl.col("weights_left_out").fill_null(False), (density.log() - wanted.log()).abs(), "level"
-    )["level"][0]
+    distance = (pl.col("parameters_per_spin").log() - math.log(parameters_per_spin)).abs()
+    without = pl.col("weights_left_out").fill_null(False)
+    return networks.sort(without, distance, "level").row(0, named=True)
 
 
 def weights_of(network: Mapping) -> NetworkWeights | None:

@@ -3,7 +3,7 @@
 import polars as pl
 import streamlit as st
 
-from explorer import analysis, charts
+from explorer import analysis, captions, charts
 from explorer.views import address, figures, setting
 
 QUANTITIES = ("abs_magnetization_z", "magnetization_x", "log_fidelity_per_spin", "fidelity", "relative_error")
@@ -64,15 +64,32 @@ def fitted(
     )
 
 
+@st.cache_data(max_entries=64, show_spinner="Fitting other windows, smallest sides and forms …")
+def other_fits(
+    origin: tuple[str, ...],
+    _points: pl.DataFrame,
+    column: str,
+    logarithmic: bool,
+    form_name: str,
+    window: tuple[float, float],
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Windows and smallest sides, and forms, of the fit with this choice."""
+    fit = fitted(origin, _points, column, logarithmic, form_name, window)
+    return analysis.collapse_choices(fit), analysis.compare_forms(fit, forms)
+
+
 columns = ("side", "parameters_per_spin", "cluster", column, f"{column}_error")
 points = (
     states.select(columns).filter(pl.col(column).is_finite()).sort("side", "parameters_per_spin", "cluster")
 )
-fit = fitted(setting.origin(), points, column, logarithmic == "log", form_name, (low, high))
+choice = (setting.origin(), points, column, logarithmic == "log", form_name, (low, high))
+fit = fitted(*choice)
 if isinstance(fit, analysis.NoCollapse):
     st.info(f"No collapse can be told. {fit.reason}")
     st.stop()
 
+choices, compared = other_fits(*choice)
+systematics = analysis.systematic_errors(choices)
 scaled, curve = analysis.collapsed_points(fit), analysis.scaling_function(fit)
 control = "(ln x − ln x_c) Lᵃ" if fit.log_control else "(x − x_c) Lᵃ"
 symbol = analysis.QUANTITIES[column].symbol
@@ -84,26 +101,16 @@ fit = analysis.collapse(
 )
 table = analysis.collapsed_points(fit)
 chart = charts.collapse(table, analysis.scaling_function(fit), ({control!r}, {f"{symbol} L⁻ᵇ"!r}))"""
-trajectories = ", ".join(f"{count} at L = {side}" for side, count in fit.clusters.items())
 figures.show_figure(
     f"collapse-{column}",
-    analysis.collapse_headline(fit),
+    captions.collapse_headline(fit, systematics),
     charts.collapse(scaled, curve, (control, f"{symbol} L⁻ᵇ")),
-    f"Marks: means over trajectories ({trajectories}) with one standard error, scaled by the fit. Line and band: the "
-    f"scaling function as a Gaussian process, {fit.confidence:.0%}. Intervals of the fit: {fit.confidence:.0%}, {fit.interval}. "
-    f"Houdayer and Hartmann's S = {fit.quality:.2f} over {fit.quality_points} of {fit.points} points: about 1 where errors "
-    "explain the scatter about one curve; larger where the sizes do not collapse, or where the curve bends between points.",
+    captions.collapse_caption(fit, systematics),
     scaled,
     lines,
 )
+st.markdown("**What narrower windows and larger smallest sides have**")
+figures.show_table(f"collapse-choices-{column}", choices)
 st.markdown("**The forms on the same points**")
-rows = []
-for name, text in FORMS.items():
-    other = fitted(setting.origin(), points, column, logarithmic == "log", name, (low, high))
-    rows.append({"form": text} | analysis.collapse_row(other))
-figures.show_table(f"collapse-forms-{column}", pl.DataFrame(rows, infer_schema_length=None))
-st.caption(
-    "Forms compare by the likelihood of the same points: a difference of 2 or more in its logarithm for each further "
-    "parameter speaks for the richer form. Corrections to scaling are in none of these intervals: see how they move with "
-    "the window and without the smallest side."
-)
+figures.show_table(f"collapse-forms-{column}", captions.collapse_forms(compared, FORMS))
+st.caption(captions.FORMS_COMPARED)

@@ -1,13 +1,16 @@
 """What the study holds, column by column, and all of it to take away."""
 
+from pathlib import Path
+
 import polars as pl
 import streamlit as st
 
 from explorer import loading
 from explorer.bundle import packed_export
 from explorer.views import address, figures, setting
-from orchestrator.export import EXPORTED, NO_WEIGHTS, Format
+from orchestrator.data_dictionary import EXPORTED, NO_WEIGHTS, Format
 from orchestrator.store import StudyError
+from orchestrator.tables import MASKS
 
 SHOWN_ROWS = 200
 # Read whole only to be exported.
@@ -46,11 +49,15 @@ with st.container(horizontal=True):
 st.caption(NO_WEIGHTS)
 if (opened.path / "sweep.json").exists():
     st.markdown("The same from the command line, for a study of any size:")
+    shipped = Path("sweeps", f"{study.sweep}.py")
+    # A sweep of the user's may lie anywhere; its run directory does not say where.
+    file = shipped if (loading.EXAMPLES.parent / shipped).exists() else "SWEEP.py"
     st.code(
-        f"python -m orchestrator sweeps/{study.sweep}.py --profile {study.profile} --out {opened.path} --export exported",
+        f"python -m orchestrator {file} --profile {study.profile} --out {opened.path} --export exported",
         language="bash",
     )
 
+setting.show_stale_runs(study.runs)
 tables = {table.name: table for table in EXPORTED}
 name = address.choose("Table", "table", list(tables), "states")
 table = tables[name]
@@ -62,12 +69,17 @@ figures.show_table(
         {
             "column": [column.name for column in EXPORTED[table]],
             "type": [str(column.type) for column in EXPORTED[table]],
+            "unit": [column.unit for column in EXPORTED[table]],
             "key": [column.name in keys for column in EXPORTED[table]],
             "meaning": [column.description for column in EXPORTED[table]],
         }
     ),
 )
 if name in LARGE:
+    # Masks are made from weights when they are exported.
+    count = None if table is MASKS else study.row_count(table)
+    if count is not None:
+        st.markdown(f"**{count:,} rows**")
     st.caption("Rows of this table are in the export; the pages read of it what they show.")
 else:
     rows = getattr(study, name)

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import streamlit as st
 
-from explorer import analysis, charts, loading
-from explorer.sheet import FIGURES, Figure, Panel
-from explorer.views import figures, setting
+from explorer import charts, loading
+from explorer.sheet import FIGURES, Figure, Panel, states_of
+from explorer.views import drawing, figures, setting
 
 COLUMNS = 2
 
@@ -15,45 +15,71 @@ if loading.selected() is None:
     setting.say_nothing_is_open()
 
 
-@st.cache_resource(max_entries=2, show_spinner="Reading all studies …")
-def panels_of(studies: dict[str, str], fingerprints: list[str]) -> list[list[tuple[Panel, dict | None]]]:
+@st.cache_resource(max_entries=4, show_spinner="Reading all studies …")
+def panels_of(
+    studies: dict[str, str], fingerprints: list[str], dark: bool
+) -> list[list[tuple[Panel, dict | None]]]:
     """The panels of every figure with their drawings, made anew when a study changed."""
     states = {}
     for name, path in studies.items():
         study = loading.open_study(Path(path)).study
         if study is not None and not study.states.is_empty():
-            states[name] = analysis.own_masks(analysis.with_quantities(study.states))
+            states[name] = states_of(study)
     return [
         [
-            (panel, None if panel.chart is None else charts.on_screen(panel.chart))
+            (
+                panel,
+                None if panel.chart is None else drawing.drawn(panel.chart, panel.title, panel.rows, dark),
+            )
             for panel in figure.panels(states)
         ]
         for figure in FIGURES
     ]
 
 
+def heading(figure: Figure) -> str:
+    """A figure's number and question."""
+    return f"Fig. {figure.number}: {figure.question}"
+
+
 def show(figure: Figure, panels: list[tuple[Panel, dict | None]]) -> None:
     """A figure: its panels side by side, and all of them in one file."""
-    st.subheader(f"Fig. {figure.number}: {figure.question}", anchor=False)
-    for number, (panel, drawing) in enumerate(panels):
+    st.subheader(heading(figure), anchor=False)
+    for number, (panel, specification) in enumerate(panels):
         # A row at a time, so that a narrow screen has them in order.
         if number % COLUMNS == 0:
             row = st.columns(COLUMNS)
         with row[number % COLUMNS]:
             st.markdown(f"**{chr(ord('a') + number)}  {panel.title}**")
-            if drawing is None:
+            if specification is None:
                 st.info(panel.caption)
                 continue
-            figures.draw(f"figure {figure.number} {number}", drawing)
-            st.caption(panel.caption)
-    drawn = [panel for panel, drawing in panels if drawing is not None]
+            drawing.show(f"figure {figure.number} {number}", specification)
+            st.caption(f"**{panel.differs}** {panel.caption}")
+    drawn = [panel for panel, specification in panels if specification is not None]
     if drawn:
         figures.offer_drawing(
             f"figure-{figure.number}",
             lambda: charts.side_by_side([(panel.title, panel.chart) for panel in drawn], COLUMNS),
             figure.question,
-            " ".join(f"{chr(ord('a') + n)}: {panel.caption}" for n, panel in enumerate(drawn)),
+            " ".join(
+                f"{chr(ord('a') + n)}: {panel.differs} {panel.caption}" for n, panel in enumerate(drawn)
+            ),
         )
+
+
+def whole_sheet(found: list[list[tuple[Panel, dict | None]]]) -> str:
+    """All panels that are drawn, figure by figure, as one drawing."""
+    drawn = []
+    for figure, panels in zip(FIGURES, found, strict=True):
+        parts = [
+            charts.SheetPanel(panel.title, panel.chart, (panel.differs, panel.caption))
+            for panel, _ in panels
+            if panel.chart is not None
+        ]
+        if parts:
+            drawn.append(charts.SheetFigure(heading(figure), parts))
+    return charts.sheet(drawn)
 
 
 st.markdown(
@@ -62,6 +88,9 @@ st.markdown(
     "68 %, clustered by trajectory; each page has more of them."
 )
 studies = {name: str(path) for name, path in loading.names_of(loading.in_reach()).items()}
-found = panels_of(studies, [loading.fingerprint(Path(path)) for path in studies.values()])
+fingerprints = [loading.fingerprint(Path(path)) for path in studies.values()]
+found = panels_of(studies, fingerprints, drawing.is_dark())
+if any(specification is not None for panels in found for _, specification in panels):
+    figures.offer_sheet("figure-sheet", lambda: whole_sheet(found))
 for each, panels in zip(FIGURES, found, strict=True):
     show(each, panels)

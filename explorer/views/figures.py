@@ -10,7 +10,7 @@ import streamlit as st
 
 from explorer import charts, loading
 from explorer.bundle import bundle, parquet, program
-from explorer.views import address, opening, setting
+from explorer.views import address, drawing, opening, setting
 
 _MIMES = {
     "csv": "text/csv",
@@ -21,6 +21,7 @@ _MIMES = {
     "zip": "application/zip",
 }
 _PRINT, _FIRST_PRINT = "print", next(iter(charts.PRINTS))
+SHEET_LABEL = "The whole sheet as PDF"
 _LABELS = {"parquet": "Parquet", "zip": "all of it, with the code"}
 
 ROWS_A_PAGE = 1000
@@ -62,10 +63,10 @@ def show_figure(
     """
     st.subheader(headline, anchor=False)
     if select is None:
-        draw(f"chart {name}", charts.on_screen(chart))
+        drawing.draw(f"chart {name}", chart, headline, len(table))
         st.caption(caption)
     else:
-        opening.show_chart(f"chart {name}", charts.selectable(chart), select)
+        opening.show_chart(f"chart {name}", charts.selectable(chart), headline, len(table), select)
         st.caption(f"{caption} {opening.HINT}")
     with st.expander("Table and downloads"):
         show_table(name, table)
@@ -79,20 +80,15 @@ def show_figure(
             st.code("\n".join([*setting.lines(), code]), language="python")
 
 
-def draw(key: str, drawing: dict) -> None:
-    """The chart alone, as wide as it may be.
-
-    Args:
-        key: unique on the page.
-        drawing: from `charts.on_screen`.
-    """
-    st.vega_lite_chart(drawing, theme=None, width="stretch", key=key)
-
-
 def offer_drawing(name: str, make: Callable[[], alt.TopLevelMixin], headline: str, caption: str) -> None:
     """Downloads of a chart that stands on the page in parts, and is made when it is asked for."""
     with st.container(horizontal=True):
         _offer_files(name, make, headline, caption)
+
+
+def offer_sheet(name: str, make: Callable[[], str]) -> None:
+    """The download of a page of figures, a drawing with a size of its own."""
+    _download(f"{name}.pdf", lambda: charts.pdf(make()), SHEET_LABEL)
 
 
 def _print() -> charts.Print:
@@ -147,14 +143,16 @@ def _with_enough_digits(table: pl.DataFrame) -> dict:
     return shown
 
 
-def _download(file_name: str, data) -> None:
+def _download(file_name: str, data, label: str | None = None) -> None:
     """A button whose file is made when it is pressed, and which leaves the page as it is."""
     ending = file_name.rpartition(".")[2]
     st.download_button(
-        _LABELS.get(ending, ending.upper()),
+        label or _LABELS.get(ending, ending.upper()),
         data,
         file_name,
         _MIMES[ending],
         key=f"download {file_name}",
+        # Of many buttons of one name, it says which file this is.
+        help=file_name,
         on_click="ignore",
     )

@@ -8,21 +8,21 @@ import altair as alt
 import polars as pl
 import streamlit as st
 
-from explorer.charts.screen import on_screen
 from explorer.charts.selection import NETWORK
-from explorer.views import address, setting
+from explorer.views import address, drawing, setting
 
 PAGE = "views/networks.py"
 HINT = "Click a mark to see its network."
 _ASKED = "address of the network to open"
 
 
-def show_chart(key: str, chart: alt.TopLevelMixin, networks: pl.DataFrame) -> None:
+def show_chart(key: str, chart: alt.TopLevelMixin, headline: str, rows: int, networks: pl.DataFrame) -> None:
     """Draw a selectable chart; a click on a mark opens its network's page.
 
     Args:
         key: the chart's own, unique on the page.
         chart: from `charts.selectable`.
+        headline, rows: as of `drawing.draw`.
         networks: rows of `states`, those that the chart's marks are of.
     """
 
@@ -34,9 +34,7 @@ def show_chart(key: str, chart: alt.TopLevelMixin, networks: pl.DataFrame) -> No
         # On the network's page itself, before its widgets are drawn: afterwards they can't be changed.
         st.session_state.update(link(network))
 
-    st.vega_lite_chart(
-        on_screen(chart), theme=None, width="stretch", key=key, on_select=follow, selection_mode=NETWORK
-    )
+    drawing.draw(key, chart, headline, rows, on_select=follow, selection_mode=NETWORK)
     if _ASKED in st.session_state:
         st.switch_page(PAGE, query_params=st.session_state.pop(_ASKED))
 

@@ -4,7 +4,7 @@ import polars as pl
 import streamlit as st
 
 from explorer import analysis, charts, loading
-from explorer.views import address, figures, setting
+from explorer.views import address, figures, setting, story
 
 REFRESH_SECONDS = 5
 ALL = "all"
@@ -84,6 +84,7 @@ if opened.path.resolve().parent == loading.EXAMPLES.resolve():
 unfinished = opened.study.runs["status"].is_in(analysis.UNFINISHED).any()
 st.fragment(show_progress, run_every=REFRESH_SECONDS if unfinished else None)()
 
+setting.show_stale_runs(opened.study.runs)
 troubled = analysis.troubled_runs(opened.study.runs)
 if not troubled.is_empty():
     st.subheader("Runs that did not end as planned", anchor=False)
@@ -92,7 +93,7 @@ if not troubled.is_empty():
     run_id = address.choose("Log of", "log", run_ids, run_ids[0])
     lines = opened.study.log_tail(run_id)
     st.code("\n".join(lines) if lines else "No log of this run is here.", language=None)
-    st.caption(f"`python -m orchestrator SWEEP --explain {run_id}` tells the run's whole story.")
+    story.show_story(run_id)
 
 below = analysis.below_reference(opened.study.states)
 if not below.is_empty():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import polars as pl
 import streamlit as st
@@ -49,6 +51,70 @@ chart = charts.filters_on_lattice(table, weights, layer.lattice, table["largest"
     )
     with st.expander("Filters by class"):
         figures.show_table("filter-classes", counts)
+
+
+@dataclass(frozen=True)
+class Products:
+    """A column of means of products as a page shows it.
+
+    Attributes:
+        column: of a study's states.
+        name: of the mean, in a headline.
+        what: the mean, in words.
+        at: the letter of its distances.
+        titles: of the axes.
+        missing: the sentence where a network has none.
+        exact: its value in the ground state, where that is known.
+    """
+
+    column: str
+    name: str
+    what: str
+    at: str
+    titles: tuple[str, str]
+    missing: str
+    exact: float | None = None
+
+
+CORRELATIONS = Products(
+    analysis.CORRELATION,
+    "⟨σᶻσᶻ⟩ is",
+    "Correlations of two spins r apart along an axis, averaged over all pairs,",
+    "r",
+    ("distance r along an axis", "⟨σᶻᵢ σᶻᵢ₊ᵣ⟩"),
+    "Spin–spin correlations of this network are not in the tables: they are recorded on chains and square lattices, and "
+    "not in studies that are older than the column correlation_z.",
+)
+WILSON_LOOPS = Products(
+    analysis.LOOPS,
+    "Wilson loops are",
+    "Π σᶻ around squares of k × k plaquettes, averaged over all places (dashed: the ground states),",
+    "k",
+    ("side k of the square", "⟨Π σᶻ⟩"),
+    "Wilson loops of this network are not in the tables: the study is older than the column wilson_loops.",
+    1.0,
+)
+
+
+def show_products(networks: pl.DataFrame, network: Mapping, products: Products) -> None:
+    """What was recorded of a mean of products for a network, beside the ends of its run.
+
+    Args:
+        networks: of the run, from `chosen.choose_run`.
+        network: the one that is shown.
+    """
+    shown = analysis.beside_dense_and_sparsest(networks, network["level"])
+    table = analysis.product_means(shown, products.column)
+    if network["level"] not in table["level"]:
+        st.info(products.missing)
+        return
+    figures.show_figure(
+        products.column.replace("_", "-"),
+        captions.product_headline(table, network["level"], products.name, products.at),
+        charts.products(table, products.titles, products.exact),
+        captions.product_caption(table, products.what),
+        table,
+    )
 
 
 def show_kernels(kernels: pl.DataFrame) -> None:

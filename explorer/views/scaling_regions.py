@@ -93,10 +93,7 @@ fitted = f"""{own}
 quantity = analysis.QUANTITIES[{column!r}]
 regions = analysis.fit_regions(states, quantity, {by!r}, {horizontal!r}, {confidence})
 """
-method = (
-    f"Lines: least-squares fits of plateau, power law and plateau; dotted: plateaus, dashed: boundaries, with "
-    f"{confidence:.0%} intervals in the table: {', '.join(sorted(set(regions.curves['interval'].drop_nulls())))}."
-)
+method = captions.region_caption(regions, confidence)
 figures.show_figure(
     f"scaling-regions-{column}-by-{by}",
     captions.region_headline(regions, quantity),
@@ -132,8 +129,7 @@ figures.show_figure(
     f"region-boundaries-{column}-by-{by}",
     f"Where the power law ends, by {COMPARED[by]}",
     charts.region_boundaries(regions, by, horizontal),
-    f"Upper boundary: below it the error rises from the low-error plateau; lower boundary: below it lies the high-error "
-    f"plateau. Bars: {confidence:.0%}; {captions.CUT}. Curves without a plateau have no boundary there.",
+    captions.boundary_caption(confidence),
     regions.values,
     code=f"""{fitted}table = regions.values
 chart = charts.region_boundaries(regions, {by!r}, {horizontal!r})""",

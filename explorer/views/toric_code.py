@@ -49,7 +49,7 @@ def show_against_density(
 
 
 def show_curves(states: pl.DataFrame) -> None:
-    """Fig. 4: energy error and fidelity."""
+    """Fig. 4: energy error and fidelity; and which half of the energy breaks, stars or plaquettes."""
     trajectories = states.filter(pl.col("series") == analysis.TRAJECTORY)
     columns = st.columns(3)
     with columns[0]:
@@ -60,9 +60,15 @@ def show_curves(states: pl.DataFrame) -> None:
         line = address.choose(
             "Exact solution’s 16 weights per spin", "line", LINES, LINES[0], widget=st.radio, horizontal=True
         )
-    for column, name in zip(st.columns(2), ("relative_error", fidelity), strict=True):
-        with column:
-            show_against_density(trajectories, analysis.QUANTITIES[name], confidence, line == LINES[0])
+    quantities = (
+        *(analysis.QUANTITIES[name] for name in ("relative_error", fidelity)),
+        *(analysis.STAR, analysis.PLAQUETTE),
+    )
+    for columns in (st.columns(2), st.columns(2)):
+        for column in columns:
+            quantity, *quantities = quantities
+            with column:
+                show_against_density(trajectories, quantity, confidence, line == LINES[0])
 
 
 @st.cache_data(max_entries=2048, show_spinner=False)
@@ -98,6 +104,7 @@ def show_network(states: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     with columns[1]:
         networks = chosen.choose_run(states.filter(pl.col(WIDTH) == width))
     network = chosen.choose_level(networks)
+    panels.show_products(networks, network, panels.WILSON_LOOPS)
     parity = parity_of_run(networks)
     here = parity.filter(pl.col("level") == network["level"])
     weights = chosen.weights_of(network)

@@ -4,7 +4,7 @@ import polars as pl
 import streamlit as st
 
 from explorer import captions, charts, loading
-from explorer.views import address, figures, setting
+from explorer.views import address, figures, setting, story
 
 st.title("Training", anchor=False)
 states = setting.choose_setting(setting.trained_networks("training curves"))
@@ -31,10 +31,10 @@ figures.show_figure(
     f"training-{run_id}",
     f"Energy of {names[run_id]}",
     charts.training_curve(steps, run["sites"], run["reference_energy"]),
-    "Each mark: the sampled energy before one training step, with one standard error; of the first 100 "
-    "steps of a level all, then every tenth. Dashed: the reference energy.",
+    captions.TRAINING_CAPTION,
     steps,
     code=f"""table = study.steps_of("{run_id}").sort("level", "step")
 run = states.filter(pl.col("run_id") == "{run_id}").row(0, named=True)
 chart = charts.training_curve(table, run["sites"], run["reference_energy"])""",
 )
+story.show_story(run_id)

@@ -84,6 +84,32 @@ class Chromium:
                 )
             time.sleep(0.1)
 
+    def prefer_dark(self) -> None:
+        """As of a reader whose system has a dark theme."""
+        feature = {"name": "prefers-color-scheme", "value": "dark"}
+        self._call("Emulation.setEmulatedMedia", features=[feature])
+
+    def saved(self, folder: Path, click: str, seconds: float = 40) -> Path:
+        """The file that a click saves into an empty folder.
+
+        Args:
+            click: a JavaScript expression that clicks.
+
+        Raises:
+            TimeoutError: there is none.
+        """
+        folder.mkdir()
+        self._call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
+        self.value(click)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            # While it comes, Chromium has another name for it.
+            files = [path for path in folder.iterdir() if not path.name.endswith((".crdownload", ".tmp"))]
+            if files:
+                return files[0]
+            time.sleep(0.1)
+        raise TimeoutError(f"no file after {seconds} s: {click}")
+
     def screenshot(self, path: Path, height: int) -> None:
         """Save the page, down to a height, as a PNG file."""
         self._resize(height)

@@ -7,8 +7,12 @@ import time
 import urllib.error
 import urllib.request
 
+import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
+from explorer import analysis, charts
+from orchestrator.store import read_study
 from tests.explorer import chromium
 from tests.explorer.conftest import APP, NETWORKS
 from tests.explorer.synthetic_study import write_run_directory
@@ -75,6 +79,33 @@ def test_a_link_to_any_page_draws_its_charts_without_an_error(server, browser, f
         browser.wait_until(f"{COUNT_CHARTS} == {expected} && {IS_IDLE}")
         assert browser.value(COUNT_EXCEPTIONS) == 0
         assert errors_of_pages(browser) == []
+
+
+def test_on_a_dark_page_a_figure_is_dark_and_is_saved_for_paper_with_its_table(
+    server, browser, finished, tmp_path
+):
+    browser.prefer_dark()
+    browser.open(f"{server(finished)}/")
+    drawn = "document.querySelector('[data-testid=stVegaLiteChart] svg')"
+    browser.wait_until(f"{drawn} && {IS_IDLE}")
+    # Browsers give #1B1B1D as red, green and blue.
+    paper = ", ".join(str(int(charts.DARK_PAPER[k : k + 2], 16)) for k in (1, 3, 5))
+    browser.wait_until(f"{drawn}.style.backgroundColor == 'rgb({paper})'")
+    browser.value("document.querySelector('[data-testid=stExpander] summary').click()")
+
+    def saved(ending: str, button: str):
+        found = f"[...document.querySelectorAll('button')].find(each => each.innerText == '{button}')"
+        browser.wait_until(f"!!{found}")
+        return browser.saved(tmp_path / ending, f"{found}.click()")
+
+    drawing = saved("svg", "SVG")
+    assert drawing.name == "runs-by-status.svg"
+    text = drawing.read_text(encoding="utf-8")
+    assert f'width="{86 / 25.4 * 72:.2f}"' in text and charts.DARK_PAPER not in text
+    assert "trajectory</text>" in text and charts.STATUS_COLOURS["done"] in text
+    table = pl.read_csv(saved("csv", "CSV"))
+    assert_frame_equal(table, analysis.status_counts(read_study(finished).runs), check_dtypes=False)
+    assert errors_of_pages(browser) == []
 
 
 def test_new_networks_come_into_a_figure_by_themselves_and_leave_selections_alone(server, browser, untrained):

@@ -17,6 +17,7 @@ from tests.explorer.conftest import APP
 from tests.explorer.test_charts import curves_of, states_of
 
 CHART = curves_of(states_of(sides=(4,)))
+DEJAVU = Path("/usr/share/fonts/truetype/dejavu/DejaVuSerif.ttf")
 # Figures of each page that can be made again from the study alone.
 PAGES = {"lottery_tickets": 2, "finite_size": 5, "training": 1}
 
@@ -34,6 +35,14 @@ def test_a_printed_figure_has_the_width_of_its_column_and_text_of_the_size_that_
     assert image.startswith(b"\x89PNG\r\n")
     # Width in pixels, from the header.
     assert int.from_bytes(image[16:20], "big") == pytest.approx(size.width_mm / 25.4 * 300, abs=2)
+
+
+@pytest.mark.skipif(not DEJAVU.exists(), reason="no font with all letters is installed")
+def test_numbers_and_mathematical_letters_of_a_figure_are_of_one_font():
+    drawing = charts.printed(CHART, charts.PRINTS["single"], "", "")
+    assert {"⁻", "ᵣ", "₀"} <= set(drawing)
+    fonts = set(re.findall(rb"/BaseFont\s*/\w+\+(\w+)", charts.pdf(drawing)))
+    assert len(fonts) == 1
 
 
 def test_title_and_caption_are_drawn_on_a_slide_and_stand_beside_the_figure_in_a_paper():

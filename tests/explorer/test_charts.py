@@ -57,7 +57,7 @@ def test_every_network_and_every_point_is_drawn_and_negative_ones_are_open(sign)
 
 def test_a_browser_gets_the_checked_drawing_with_the_same_rows():
     chart = curves_of(states_of(sides=(4,)))
-    checked, shown = json.loads(charts.specification(chart)), charts.on_screen(chart)
+    checked, shown = json.loads(charts.specification(chart)), charts.in_streams(chart)
     # The page has a width; Altair's theme gives one to a file.
     del checked["config"]["view"]["continuousWidth"], checked["config"]["view"]["continuousHeight"]
     rows, streams = checked.pop("datasets"), shown.pop("datasets")

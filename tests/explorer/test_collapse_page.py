@@ -1,12 +1,11 @@
 """A collapse on the page: its sentence, its forms, and where there is none, why."""
 
-import dataclasses
-
 import numpy as np
 import polars as pl
 import pytest
 
-from explorer import analysis, charts
+from explorer import analysis, captions, charts
+from explorer.numbers import with_two_errors
 from tests.explorer.synthetic_study import made_up_networks, write_run_directory
 
 TRUTH = {"critical": 5.0, "a": 1.3, "b": -0.4}
@@ -58,15 +57,26 @@ def test_two_sides_are_too_few():
     assert isinstance(found, analysis.NoCollapse) and "Too few sizes" in found.reason
 
 
-def test_a_table_tells_held_numbers_from_fitted_ones_and_a_headline_has_only_these():
+def test_the_headline_has_both_errors_of_what_was_fitted_and_the_table_says_what_was_held():
     fit = analysis.collapse(
         scaled_points(2), value="y", log_control=True, form=analysis.ScalingForm(b=TRUTH["b"])
     )
-    row = analysis.collapse_row(fit)
-    assert row["b"] == "-0.4 (held)" and "[" in row["a"]
-    headline = analysis.collapse_headline(fit)
-    assert headline.startswith("Best collapse: x_c = ") and "a = 1." in headline and "b = " not in headline
-    assert analysis.collapse_headline(dataclasses.replace(fit, quality=30.0)).endswith("with S = 30")
+    forms = captions.collapse_forms(analysis.compare_forms(fit, {"held": fit.form}), {"held": "b held"})
+    assert forms["form"][0] == "b held" and forms["b"][0] == "-0.4 (held)" and "(" in forms["a"][0]
+    choices = analysis.collapse_choices(fit, shares=(1.0, 0.6))
+    systematics = analysis.systematic_errors(choices)
+    spread = np.ptp(choices["critical"].drop_nulls().to_numpy()) / 2
+    both = with_two_errors(fit.critical.value, fit.critical.error, spread)
+    headline = captions.collapse_headline(fit, systematics)
+    assert headline.startswith(f"Best collapse: x_c = {both}, a = 1.") and "b = " not in headline
+    assert "(errors statistical, then systematic)" in headline
+    assert f"over {choices.height} choices" in captions.collapse_caption(fit, systematics)
+    # Where no other choice has a fit, the headline says that half of its error is not known.
+    alone = analysis.systematic_errors(choices.head(1))
+    assert "(statistical errors alone)" in captions.collapse_headline(fit, alone)
+    assert "unknown" in captions.collapse_caption(fit, alone)
+    moved = systematics.with_columns(deviation=pl.Series([4.0, 1.0, 0.0]))
+    assert "x_c moves with these choices" in captions.collapse_caption(fit, moved)
 
 
 @pytest.fixture(scope="module")

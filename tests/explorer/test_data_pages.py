@@ -1,15 +1,22 @@
 """What is known of the Hamiltonians, and the study's tables to take away."""
 
 import io
+import shutil
 import zipfile
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from explorer import analysis, charts
 from explorer.bundle import packed_export
-from orchestrator.export import EXPORTED, export_study
+from nqs.identity import NUMERICS_VERSION
+from orchestrator.data_dictionary import EXPORTED
+from orchestrator.export import export_study
 from orchestrator.store import REPOSITORY_REFERENCES, read_study
+from orchestrator.tables import WEIGHTS
+from tests.explorer.test_views import texts
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +81,8 @@ def test_shipped_gaps_grow_with_the_field_and_are_all_drawn(references):
 @pytest.mark.parametrize("format", ["parquet", "csv"])
 def test_the_whole_study_is_packed_as_the_command_line_exports_it(app, finished, tmp_path, format):
     test = app(finished, "data")
+    # No sweep of the repository has its name.
+    assert test.code[0].value.startswith("python -m orchestrator SWEEP.py --profile tiny --out ")
     assert not test.exception and not test.error
     assert "--export" in test.code[0].value
     test.button(key=f"export {format}").click().run()
@@ -94,8 +103,51 @@ def test_every_column_of_every_table_is_explained(app, finished, table):
     assert shown["meaning"].str.len().min() > 3
 
 
+@pytest.mark.parametrize("table", ["steps", "weights"])
+def test_large_tables_are_counted_in_a_run_directory_and_in_its_export(app, finished, tmp_path, table):
+    study = read_study(finished)
+    export_study(study, tmp_path / "export")
+    rows = len(pl.read_parquet(tmp_path / "export" / f"{table}.parquet"))
+    assert rows > 0
+    for path in (finished, tmp_path / "export"):
+        assert f"**{rows:,} rows**" in texts(app(path, "data", table=table).markdown)
+
+
+def test_rows_of_a_level_that_is_not_committed_are_not_counted_and_those_of_a_damaged_table_are_unknown(
+    finished, tmp_path
+):
+    shutil.copytree(finished, tmp_path / "study")
+    weights = tmp_path / "study" / "tables" / "weights"
+    part = min(weights.glob("t*.parquet"))
+    shutil.copyfile(part, weights / f"{part.name.split('.')[0]}.99.parquet")
+    study = read_study(tmp_path / "study")
+    assert study.row_count(WEIGHTS) == len(study.all_weights)
+    part.write_bytes(b"PAR1")
+    assert study.row_count(WEIGHTS) is None
+
+
 def test_references_say_how_certain_they_are(app, finished):
     test = app(finished, "references")
     assert not test.exception and not test.error
     assert "reference energies" in test.markdown[0].value
     assert set(test.dataframe[0].value["method"]) == set(read_study(finished).references["method"])
+
+
+@pytest.mark.parametrize("page", ["overview", "data"])
+def test_runs_that_older_code_trained_are_told_of_in_an_export_too(app, tmp_path, page):
+    """Its column `status` is that of its day; three of the 48 runs get the version before this program's."""
+    study = tmp_path / "older"
+    shutil.copytree(REPOSITORY_REFERENCES.parent / "toric_exact-laptop", study)
+    runs = pq.read_table(study / "runs.parquet")
+    versions = [NUMERICS_VERSION - (row < 3) for row in range(len(runs))]
+    place = runs.schema.get_field_index("numerics_version")
+    older = runs.set_column(
+        place, runs.schema.field(place), pa.array(versions, runs.schema.field(place).type)
+    )
+    pq.write_table(older, study / "runs.parquet")
+    told = app(study, page).warning
+    assert len(told) == 1 and f"3 of {len(runs)} runs are stale" in told[0].value
+    assert (
+        f"numerics version {NUMERICS_VERSION - 1}, and this program has {NUMERICS_VERSION}" in told[0].value
+    )
+    assert not app(REPOSITORY_REFERENCES.parent / "toric_exact-laptop", page).warning

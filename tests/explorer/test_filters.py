@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from explorer import analysis, charts
-from nqs import masks, toric_code
+from nqs import lattices, masks, toric_code
 from nqs.tasks import LiveWeights
 from orchestrator.store import read_study
 from tests.explorer.conftest import APP
@@ -52,7 +52,7 @@ def columns(sites: int, *units: dict[int, float]) -> np.ndarray:
     ],
 )
 def test_edges_of_the_toric_code_are_as_many_steps_apart_as_counted_by_hand(side, by_distance):
-    steps = masks.graph_distances(masks.toric_code_edges(side))
+    steps = lattices.graph_distances(lattices.toric_code_edges(side))
     for row in steps:
         found = dict(zip(*np.unique(row, return_counts=True), strict=True))
         assert found == {0: 1, **by_distance}
@@ -63,15 +63,15 @@ def test_edges_of_the_toric_code_are_as_many_steps_apart_as_counted_by_hand(side
 
 
 def test_spins_of_a_square_are_as_many_steps_apart_as_a_walk_needs():
-    corner = masks.graph_distances(masks.square(3, "open"))[0]
+    corner = lattices.graph_distances(lattices.square(3, "open"))[0]
     np.testing.assert_array_equal(corner, [0, 1, 2, 1, 2, 3, 2, 3, 4])
-    around = masks.graph_distances(masks.square(3, "periodic"))[0]
+    around = lattices.graph_distances(lattices.square(3, "periodic"))[0]
     np.testing.assert_array_equal(around, [0, 1, 1, 1, 2, 2, 1, 2, 2])
 
 
 @pytest.mark.parametrize(("side", "edges", "copies"), [(2, 8, 4), (3, 18, 6)])
 def test_each_plaquette_of_the_toric_code_is_drawn_as_a_square_and_each_star_as_a_cross(side, edges, copies):
-    drawing = charts.drawing_of(masks.toric_code_edges(side))
+    drawing = charts.drawing_of(lattices.toric_code_edges(side))
     assert drawing.on_edges and drawing.size == (side, side)
     assert (len(drawing.sites), drawing.sites["copy"].sum()) == (edges + copies, copies)
     drawn = {}
@@ -91,7 +91,7 @@ def test_each_plaquette_of_the_toric_code_is_drawn_as_a_square_and_each_star_as_
 
 
 def test_bonds_of_a_square_join_neighbours_and_leave_a_periodic_one_as_stubs():
-    of_open, periodic = (charts.drawing_of(masks.square(3, boundary)) for boundary in ("open", "periodic"))
+    of_open, periodic = (charts.drawing_of(lattices.square(3, boundary)) for boundary in ("open", "periodic"))
     assert (len(of_open.sites), len(of_open.bonds), of_open.size) == (9, 12, (2, 2))
     # Six more bonds around the boundary, each as two stubs.
     assert len(periodic.bonds) == 12 + 2 * 6

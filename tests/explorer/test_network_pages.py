@@ -8,6 +8,7 @@ import pytest
 
 from explorer import analysis
 from explorer.views import opening
+from orchestrator.export import export_study
 from orchestrator.store import Study, read_study
 from tests.explorer.conftest import APP, NETWORKS
 from tests.explorer.synthetic_study import write_run_directory
@@ -84,8 +85,26 @@ def test_an_export_without_weights_gets_a_sentence_and_the_curves_are_shown(app,
     assert not test.exception
     # The missing table, the levels without filters and the network shown: not a sentence a level.
     assert len(test.warning) == 3 and "of 31 levels are missing" in texts(test.warning)
-    # Without filters there is still the closed form.
-    assert drawn_charts(test) == 3
+    # Without filters there are still the curves and the closed form.
+    assert drawn_charts(test) == 5
+
+
+def test_of_an_export_with_some_weights_the_page_opens_and_compares_networks_that_have_them(
+    app, finished, tmp_path
+):
+    """The level that it would open else is left out, of one trajectory that and of the other the next one too."""
+    export_study(read_study(finished), tmp_path / "thin")
+    sparse = app(finished, "networks", side="4").query_params
+    run, other, level = sparse["run"], sparse["other"], int(sparse["level"])
+    left_out = [(run, level), (other, level), (other, level + 1)]
+    gone = pl.any_horizontal((pl.col("run_id") == name) & (pl.col("level") == at) for name, at in left_out)
+    states, weights = (tmp_path / "thin" / f"{name}.parquet" for name in ("states", "weights"))
+    pl.read_parquet(states).with_columns(weights_left_out=pl.when(gone).then(True)).write_parquet(states)
+    pl.read_parquet(weights).filter(~gone).write_parquet(weights)
+    test = app(tmp_path / "thin", "networks", side="4")
+    assert not test.exception and not test.warning
+    assert test.query_params["run"] == run and abs(int(test.query_params["level"]) - level) == 1
+    assert "Two masks" in texts(test.subheader)
 
 
 # --- networks
@@ -165,7 +184,9 @@ def test_a_ticket_is_compared_with_its_trajectory_unit_by_unit_and_stands_on_its
 def test_kernels_of_convolutions_are_drawn_as_tiles(app, network, kernels):
     test = app(DATA / "lottery_tickets-laptop", "networks", network=network)
     assert not test.exception and not test.warning
-    assert drawn_charts(test) == 2
+    # Kernels, the curve, and correlations beside those of the run's ends.
+    assert drawn_charts(test) == 3
+    assert ": ⟨σᶻσᶻ⟩ is 0." in texts(test.subheader) and "level 0: " in texts(test.caption)
     assert "weights are live" in texts(test.subheader)
     assert test.selectbox(key="page").options == [f"1–{kernels} of {kernels}"]
 
@@ -216,16 +237,18 @@ def test_a_clicked_mark_is_its_network_and_a_clicked_point_its_first_replicate(f
 def test_the_toric_code_has_its_curves_filters_and_energies(app, toric):
     test = app(DATA / "toric_code-laptop", "toric_code", level="12")
     assert not test.exception and not test.error and not test.warning
-    assert drawn_charts(test) == 5
+    assert drawn_charts(test) == 7
     run = test.query_params["run"]
     counts = classes(toric, run, 12)
     assert f"{counts['odd plaquette']} odd-parity filters; 9 of 9 plaquettes" in texts(test.subheader)
     assert "This network: relative error" in texts(test.subheader)
     assert "(α\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}8)" in test.subheader[0].value
     assert "16 per spin" in str(test.get("vega_lite_chart")[0].proto)
+    assert "Plaquette expectation value: lowest at" in texts(test.subheader)
+    assert "older than the column wilson_loops" in texts(test.info)
     test.radio(key="line").set_value("hidden")
     test.selectbox(key="width_per_spin").select("8").run()
-    assert not test.exception and drawn_charts(test) == 5
+    assert not test.exception and drawn_charts(test) == 7
     assert "16 per spin" not in str(test.get("vega_lite_chart")[0].proto)
     assert "of 144 hidden units live" in texts(test.subheader)
 

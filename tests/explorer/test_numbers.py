@@ -38,6 +38,24 @@ def test_a_value_is_printed_with_its_error_in_parentheses(value, error, expected
     assert numbers.with_error(value, error) == expected
 
 
+@pytest.mark.parametrize(
+    "value, statistical, systematic, expected",
+    [
+        (3.2, 0.3, 0.1, "3.20(30)(10)"),
+        (3.2, 0.3, 0.04, "3.20(30)(4)"),
+        # The smaller is at most one place beyond the larger, and may be nothing there.
+        (3.2, 0.3, 0.0004, "3.20(30)(0)"),
+        (-0.12, 0.003, 0.08, "−0.120(3)(80)"),
+        (12.3, 1.4, 0.5, "12.3(1.4)(5)"),
+        (1.04, 0.02, 0.0, "1.04(2)(0)"),
+        (1234.0, 56.0, 300.0, "1230(60)(300)"),
+        (1.0, 0.1, math.nan, "1.00(10)"),
+    ],
+)
+def test_a_value_has_a_statistical_and_a_systematic_error(value, statistical, systematic, expected):
+    assert numbers.with_two_errors(value, statistical, systematic) == expected
+
+
 def test_what_is_printed_is_within_a_quarter_of_the_error_of_what_was_measured():
     """Read back, 300 random numbers of all sizes lie within half a digit, their errors within 25 %."""
     generator = np.random.default_rng(3)

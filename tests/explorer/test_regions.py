@@ -1,11 +1,14 @@
 """Region fits on made-up curves whose plateaus, boundaries and exponent are known."""
 
+import re
+
 import numpy as np
 import polars as pl
 import pytest
 
 from benchmarks.regions import TRUTH, Noise, coverage, made_up_states, study
 from explorer import analysis
+from explorer.analysis.region_misfit import lack_of_fit
 from explorer.analysis.regions import EXPONENT, HIGH, LOW, LOWER, UPPER
 
 RELATIVE_ERROR = analysis.QUANTITIES["relative_error"]
@@ -80,7 +83,85 @@ def test_a_jump_has_boundaries_and_no_exponent():
     )
     assert EXPONENT not in numbers(found)
     assert numbers(found)[LOWER] == pytest.approx(9, rel=0.15)
-    assert "jumps at" in found.curves["remark"][0]
+    # Between the densities on either side of 9, by a factor of about 700 · 1.04.
+    assert "jumps at" in found.curves["remark"][0] and "A power of at least 5" in found.curves["remark"][0]
+
+
+@pytest.mark.parametrize(
+    "step, refused, sentence", [(1.0, 0, "Roughly of this form: "), (2.0, 1, "Not of this form: ")]
+)
+def test_another_form_has_a_sentence_and_where_it_is_far_off_no_number(step, refused, sentence):
+    """A pause in the power law, as large as the fields of fields-laptop have, with scatter as theirs."""
+    generator = np.random.default_rng(4)
+    paused = made_up_states(generator, 1, 2, 3.0, Noise(along=0.1, offset=0.1), step=step)
+    found = fits_of(paused)
+    assert found.refused == found.values.is_empty() == found.lines.is_empty() == refused
+    assert found.curves["misfit_probability"][0] < 0.01 < found.curves["misfit"][0]
+    assert found.curves["remark"][0].startswith(sentence)
+
+
+@pytest.mark.parametrize("trajectories, at_most", [(1, 12), (3, 10)])
+def test_scatter_alone_is_rarely_called_another_form(trajectories, at_most):
+    """60 times residuals of AR(1) about a straight line, at 5 %: 10 or more have a probability of 0.2 %.
+
+    One trajectory has two dozen residuals to tell φ by and alarms too often; docs/analysis.md says how often.
+    """
+    generator = np.random.default_rng(8)
+    x = np.linspace(-1, 1, 36)
+    line = np.column_stack([np.ones(36), x])
+    normal = generator.standard_normal((60, trajectories, 36))
+    alarms = 0
+    for residuals in normal:
+        for level in range(1, 36):
+            residuals[:, level] = 0.6 * residuals[:, level - 1] + 0.8 * residuals[:, level]
+        # More scatter at one end, and what the form takes up: an offset and a slope.
+        scatter = residuals * np.exp(x) + 3 * x + 1
+        alarms += lack_of_fit(scatter, line, generator).probability < 0.05
+    assert 1 <= alarms < at_most
+
+
+def test_different_ladders_are_no_curve_and_an_unfinished_one_is():
+    states = made_up(trajectories=2, sharpness=3.0, offset=0.05, along=0.05)
+    first = pl.col("dense_run_id") == "0"
+    wider = states.with_columns(
+        parameters_per_spin=pl.col("parameters_per_spin") * pl.when(first).then(1.1).otherwise(1)
+    )
+    assert "choose one" in fits_of(wider).curves["remark"][0] and fits_of(wider).values.is_empty()
+    # One that is far from its end takes no part, one that is nearly there does.
+    for last, trajectories in ((60, 1), (2, 2)):
+        unfinished = fits_of(states.filter(~first | (pl.col("parameters_per_spin") > last)))
+        assert unfinished.curves["trajectories"][0] == trajectories
+        assert unfinished.curves["remark"][0] == "" and EXPONENT in numbers(unfinished)
+
+
+def test_errors_below_their_uncertainty_are_left_out():
+    """A reference that is known to 1e-5 makes errors below it noise, here a fall without end."""
+    states = made_up(trajectories=2, sharpness=3.0, offset=0.05, along=0.05)
+    unknown = pl.col("parameters_per_spin") > 60
+    spoilt = states.with_columns(
+        relative_error=pl.when(unknown).then(1e-12).otherwise("relative_error"),
+        relative_error_error=pl.when(unknown).then(1e-5).otherwise("relative_error_error"),
+    )
+    found = fits_of(spoilt)
+    assert (
+        found.curves["remark"][0]
+        == "Left out where the error is smaller than its own uncertainty (4 of the densities)."
+    )
+    assert numbers(found) == pytest.approx(numbers(fits_of(states.filter(~unknown))))
+
+
+def test_a_fall_that_only_steepens_has_no_exponent():
+    """An exponential has no power: one long bend into a law beyond the densities, which once had the power 565."""
+    states = made_up(offset=0.05, along=0.05)
+    found = fits_of(
+        states.with_columns(
+            relative_error=pl.col("relative_error") ** 0.1 * (-0.2 * pl.col("parameters_per_spin")).exp(),
+            relative_error_error=pl.lit(None, pl.Float64),
+        )
+    )
+    assert EXPONENT not in numbers(found) and found.refused == 1
+    # From 88 to 100 weights e^(−0.2 n) falls with the power 0.2 · 94.
+    assert re.search("the power is at most (18|19|20), between 88 and 100", found.curves["remark"][0])
 
 
 def test_too_few_densities_and_rising_errors_get_a_sentence():

@@ -234,7 +234,10 @@ def test_without_run_directories_the_examples_open(app, finished, tmp_path):
     [
         ("nowhere", "nowhere does not exist; give a run directory or an exported directory."),
         ("file.txt", "file.txt is a file; give a run directory or an exported directory."),
-        ("empty", "empty is neither a run directory (sweep.json, tables/) nor an export (runs.parquet)."),
+        (
+            "empty",
+            "empty is neither a run directory (sweep.json, tables/) nor an export (runs.parquet); give one of them.",
+        ),
     ],
 )
 def test_a_command_line_that_names_no_study_gets_a_sentence(app, argument, sentence, tmp_path):
@@ -364,6 +367,19 @@ def test_every_status_of_the_store_has_a_colour():
     statuses = ["waiting", "ready", "running", "done", "diverged", "failed", "blocked", "stale"]
     assert set(charts.STATUS_COLOURS) == set(statuses)
     assert len(set(charts.STATUS_COLOURS.values())) == len(statuses)
+
+
+def test_a_run_tells_its_story_where_it_is_shown_and_an_export_says_that_it_has_none(app, finished, tmp_path):
+    for page in ("training", "networks"):
+        test = app(finished, page, story="on")
+        assert not test.exception and not test.warning
+        run_id = test.query_params["run"]
+        told = test.code[-1].value
+        assert told.startswith(f"{run_id}: ") and "asked for by made_up, profile tiny" in told
+        assert f"tables/weights/{run_id}." in told
+    export_study(read_study(finished), tmp_path / "export")
+    test = app(tmp_path / "export", "training", story="on")
+    assert not test.exception and "An export has no stories" in texts(test.info)
 
 
 def test_a_first_visitor_reads_what_to_do_and_the_owner_of_a_study_does_not(app, finished, tmp_path):

@@ -3,6 +3,8 @@
 import jax
 import pytest
 
+from nqs import lattices
+
 
 @pytest.fixture
 def quick_compilation():
@@ -18,3 +20,18 @@ def _programs_of_one_file():
     """Every compiled program holds memory maps; those of the whole suite are more than Linux allows a process."""
     yield
     jax.clear_caches()
+
+
+LATTICES = {
+    "open chain": lattices.chain(6, "open"),
+    "periodic chain": lattices.chain(7, "periodic"),
+    "open square": lattices.square(3, "open"),
+    "periodic square": lattices.square(3, "periodic"),
+    "toric code": lattices.toric_code_edges(2),
+}
+
+
+@pytest.fixture(params=LATTICES.values(), ids=LATTICES.keys())
+def lattice(request):
+    """One of each kind of lattice, small enough to enumerate all sets of its spins."""
+    return request.param

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from nqs import masks, toric_code
+from nqs import lattices, masks, toric_code
 from nqs.pruning import random_mask
 from nqs.tasks import LiveWeights
 
@@ -23,20 +23,6 @@ def some_mask(seed: int, sites: int, units: int, live: int) -> np.ndarray:
     mask = np.zeros(sites * units, bool)
     mask[random_mask(np.random.default_rng(seed), sites * units, live)] = True
     return mask.reshape(sites, units)
-
-
-LATTICES = {
-    "open chain": masks.chain(6, "open"),
-    "periodic chain": masks.chain(7, "periodic"),
-    "open square": masks.square(3, "open"),
-    "periodic square": masks.square(3, "periodic"),
-    "toric code": masks.toric_code_edges(2),
-}
-
-
-@pytest.fixture(params=LATTICES.values(), ids=LATTICES.keys())
-def lattice(request):
-    return request.param
 
 
 # --- masks of layers
@@ -123,89 +109,6 @@ def test_degrees_that_cannot_vary_have_no_variance(live):
     assert single.expected_variance == single.variance_spread == 0
 
 
-# --- lattices
-
-
-def test_distances_are_the_shortest_ways_around():
-    assert LATTICES["open chain"].distances[0].tolist() == [0, 1, 2, 3, 4, 5]
-    assert LATTICES["periodic chain"].distances[0].tolist() == [0, 1, 2, 3, 3, 2, 1]
-    for boundary in ("open", "periodic"):
-        distances = masks.square(4, boundary).distances
-        shifts = (0,) if boundary == "open" else (-4, 0, 4)
-        for i, j in itertools.product(range(16), repeat=2):
-            ways = [
-                math.hypot(i // 4 - j // 4 + across, i % 4 - j % 4 + along)
-                for across in shifts
-                for along in shifts
-            ]
-            assert math.isclose(distances[i, j], min(ways), abs_tol=1e-15)
-
-
-@pytest.mark.parametrize("side", [3, 4])
-def test_edges_around_a_plaquette_or_a_star_are_neighbours_on_the_torus(side):
-    """Their midpoints are the corners of a square of area ½, two of the six pairs across it."""
-    distances = masks.toric_code_edges(side).distances
-    for four in (*toric_code.plaquettes(side), *toric_code.stars(side)):
-        pairs = sorted(distances[i, j] for i, j in itertools.combinations(four, 2))
-        np.testing.assert_allclose(pairs, [math.sqrt(0.5)] * 4 + [1, 1], rtol=1e-15)
-
-
-def test_the_expected_range_is_the_mean_over_all_sets_and_absent_where_they_are_too_many(lattice):
-    sites = len(lattice.distances)
-    for size in range(2, sites + 1):
-        sets = itertools.combinations(range(sites), size)
-        ranges = [max(lattice.distances[i, j] for i, j in itertools.combinations(s, 2)) for s in sets]
-        assert math.isclose(lattice.expected_ranges[size], np.mean(ranges), rel_tol=1e-12)
-    assert np.isnan(lattice.expected_ranges[:2]).all()
-    assert np.isfinite(masks.square(10, "open").expected_ranges).tolist()[:5] == [
-        False,
-        False,
-        True,
-        True,
-        False,
-    ]
-
-
-def test_symmetries_are_all_that_keep_distances(lattice):
-    operations = masks.symmetries(lattice)
-    for operation in operations:
-        moved = lattice.distances[np.ix_(operation, operation)]
-        np.testing.assert_allclose(moved, lattice.distances, rtol=1e-15)
-    assert len(np.unique(operations, axis=0)) == len(operations)
-
-
-@pytest.mark.parametrize(
-    ("lattice", "count"),
-    [
-        (masks.chain(6, "open"), 2),
-        (masks.chain(7, "periodic"), 14),
-        (masks.square(3, "open"), 8),
-        (masks.square(5, "periodic"), 8 * 25),
-        (masks.toric_code_edges(3), 8 * 9),
-    ],
-)
-def test_there_are_as_many_symmetries_as_the_group_has(lattice, count):
-    assert len(masks.symmetries(lattice)) == count
-
-
-def test_symmetries_of_the_torus_permute_plaquettes():
-    plaquettes = {frozenset(four) for four in toric_code.plaquettes(3).tolist()}
-    for operation in masks.symmetries(masks.toric_code_edges(3)):
-        assert {frozenset(operation[list(four)].tolist()) for four in plaquettes} == plaquettes
-
-
-def test_a_boundary_of_no_kind_is_refused():
-    with pytest.raises(ValueError, match="boundary is 'closed'; allowed: 'open', 'periodic'"):
-        masks.chain(4, "closed")
-
-
-def test_runs_of_the_tables_have_the_lattice_of_their_spins():
-    assert masks.lattice_of("tfim", 16, 4, "open") is masks.square(4, "open")
-    assert masks.lattice_of("toric_code", 18, 3, "periodic") is masks.toric_code_edges(3)
-    assert masks.lattice_of("pauli", 12, 12, "periodic") is masks.chain(12, "periodic")
-    assert masks.lattice_of("pauli", 12, 3, "open") is None
-
-
 # --- distances within a unit
 
 
@@ -251,7 +154,7 @@ def test_expectation_and_spread_are_those_of_all_placements(lattice):
 
 def test_weights_on_some_spins_alone_are_told_from_local_units():
     """Units of two spins anywhere in a corner of four: near each other, but not nearer than any two weights."""
-    lattice, corner = masks.square(4, "open"), [0, 1, 4, 5]
+    lattice, corner = lattices.square(4, "open"), [0, 1, 4, 5]
     mask = np.zeros((16, 6), bool)
     for unit, pair in enumerate(itertools.combinations(corner, 2)):
         mask[list(pair), unit] = True
@@ -262,10 +165,10 @@ def test_weights_on_some_spins_alone_are_told_from_local_units():
 
 
 def test_a_mask_without_pairs_has_no_distances_and_one_of_other_sites_is_refused():
-    found = masks.unit_distances(np.eye(9, dtype=bool), masks.square(3, "open"))
+    found = masks.unit_distances(np.eye(9, dtype=bool), lattices.square(3, "open"))
     assert found.units == 0 and all(math.isnan(value) for value in found[1:])
     with pytest.raises(ValueError, match="the mask has 9 sites; the lattice has 16"):
-        masks.unit_distances(np.eye(9, dtype=bool), masks.square(4, "open"))
+        masks.unit_distances(np.eye(9, dtype=bool), lattices.square(4, "open"))
 
 
 # --- overlaps
@@ -302,8 +205,8 @@ def test_the_best_match_is_the_best_of_all_permutations(seed):
 
 
 def test_a_permutation_of_units_and_an_operation_are_found_again():
-    lattice, generator = masks.square(4, "open"), np.random.default_rng(5)
-    operations = masks.symmetries(lattice)
+    lattice, generator = lattices.square(4, "open"), np.random.default_rng(5)
+    operations = lattices.symmetries(lattice)
     first = some_mask(1, 16, 40, 200)
     for operation in operations:
         order = generator.permutation(40)
@@ -343,12 +246,12 @@ def assert_equally_often(drawn: list[np.ndarray], kinds: int) -> None:
 
 
 def test_random_images_keep_the_shape_of_every_unit_and_move_each_on_its_own():
-    lattice = masks.toric_code_edges(3)
+    lattice = lattices.toric_code_edges(3)
     mask = np.zeros((18, 9), bool)
     for unit, edges in enumerate(toric_code.plaquettes(3)):
         mask[edges, unit] = True
     plaquettes = {unit.tobytes() for unit in mask.T}
-    drawn = masks.random_images(masks.symmetries(lattice))(np.random.default_rng(2), mask)
+    drawn = masks.random_images(lattices.symmetries(lattice))(np.random.default_rng(2), mask)
     assert {unit.tobytes() for unit in drawn.T} < plaquettes  # not all: each was moved on its own
     assert masks.unit_distances(drawn, lattice).pair == pytest.approx(
         masks.unit_distances(mask, lattice).pair
@@ -383,7 +286,7 @@ def test_the_mean_by_chance_is_that_over_all_random_masks():
 
 
 def test_a_mask_in_disguise_is_told_from_chance_and_an_operation_helps_both_sides():
-    operations = masks.symmetries(masks.square(3, "open"))
+    operations = lattices.symmetries(lattices.square(3, "open"))
     first = some_mask(8, 9, 12, 40)
     second = first[operations[3]][:, ::-1]
     chance = masks.against_chance(np.random.default_rng(4), first, second, draws=40, operations=operations)

@@ -84,9 +84,7 @@ def test_the_mixed_solve_gives_the_same_direction(live):
     assert np.linalg.norm(mixed - pure) <= 1e-9 * np.linalg.norm(pure)
 
 
-@pytest.mark.parametrize(
-    "live, dtype, tolerance", [(162, "float64", 1e-10), (30, "float64", 1e-10), (162, "float32", 1e-3)]
-)
+@pytest.mark.parametrize("live, dtype, tolerance", [(30, "float64", 1e-10), (162, "float32", 1e-3)])
 def test_a_training_step_moves_the_weights_by_the_learning_rate_times_netkets_direction(
     live, dtype, tolerance
 ):

@@ -13,7 +13,7 @@ from orchestrator.run_directory import RunDirectory
 from orchestrator.store import read_study
 from tests.orchestrator.studies import REPOSITORY, assert_same_tables
 
-KILLS = 6
+KILLS = 4
 AGENTS = ("ray::DashboardA", "ray::RuntimeEnv")  # as the kernel shortens them
 
 

@@ -148,6 +148,17 @@ BAD_SWEEPS = {
         'methods=["best"]',
         r"Sweep\.methods\[0\] is 'best'; allowed: 'imp_wr', 'imp_ct', 'irp_wr' or your own 'module:function'",
     ),
+    "a text for a list": ('methods=["imp_wr"]', 'methods="imp_wr"', r"methods is 'imp_wr'; allowed: a list$"),
+    "an empty list": (
+        "networks=[FeedForward(width_per_spin=4)]",
+        "networks=[]",
+        r"networks is \[\]; allowed: a list of at least 1$",
+    ),
+    "a name with a space": (
+        '"small"',
+        '"very small"',
+        r"name is 'very small'; allowed: a text that matches \^",
+    ),
     "unknown field": (
         "replicates=2",
         "replicate=2",
@@ -183,7 +194,7 @@ BAD_SWEEPS = {
         r"line 2: ModuleNotFoundError",
     ),
     "no sweep": ("sweep = Sweep(", "swoop = Sweep(", r"there is no `sweep`"),
-    "a sweep of another kind": ("sweep = Sweep(", "sweep = dict(", r"`sweep` is a dict"),
+    "a sweep of another kind": ("sweep = Sweep(", "sweep = dict(", r"`sweep` is of type dict"),
 }
 
 
@@ -217,9 +228,15 @@ def test_an_unknown_profile_is_answered_with_the_known_ones():
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"), [("nothing.py", "no such sweep file"), (".", "cannot be read")]
+    ("name", "expected"),
+    [
+        ("nothing.py", "no such sweep file$"),
+        ("finite_sise.py", r"no such sweep file; did you mean sweeps/finite_size\.py\?"),
+        (".", "cannot be read"),
+    ],
 )
-def test_a_path_that_is_no_file_is_said_to_be_none(name, expected, tmp_path):
+def test_a_path_that_is_no_file_is_said_to_be_none(name, expected, tmp_path, monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
     with pytest.raises(SweepError, match=expected) as refused:
         load_sweep(Path(tmp_path / name))
     # The file is named once, and no exception's name is in the sentence.

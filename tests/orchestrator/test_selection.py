@@ -93,7 +93,10 @@ def test_reference_energies_are_chosen_by_the_fields_they_have(tmp_path):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("side = 5", "'side = 5' is not an expression: invalid syntax"),
+        (
+            "side = 5",
+            "'side = 5' is not an expression, such as \"side == 4 and method == 'imp_wr'\": invalid",
+        ),
         ("", "is not an expression"),
         ("size == 5", "'size' is not a field of runs; allowed: run_id, sweep, kind"),
         ("method == imp_wr", "(texts are quoted: 'imp_wr')"),

@@ -1,0 +1,198 @@
+"""The tables of docs/results.md, computed from exports: what a study took, and what it says.
+
+    python -m benchmarks.results [data/finite_size-paper data/toric_code-paper …]
+
+Each study gets what its networks allow: device-hours; errors of dense and of pruned networks; regions; the place
+where the state changes; agreement of sizes; tickets tested for equivalence. Without names: every export of the
+profile `paper` below data/.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+
+import polars as pl
+
+from explorer import analysis, captions
+from explorer.numbers import interval, plain
+from orchestrator.store import Study, read_study
+
+CONFIDENCE = 0.95
+# Two errors whose ratio stays below this count as equally good.
+MARGIN = 1.5
+# Sizes agree where their errors per spin differ by less.
+AGREEMENT = 2.0
+# A trajectory's error counts as that of its plateau up to this factor above its smallest.
+PLATEAU = 2.0
+# An energy error is resolved when it is so many times its uncertainty.
+RESOLVED = 2.0
+# Tickets of these weights per spin are compared: the plateau's end and the power law.
+WINDOWS = ((5.0, 13.0), (13.0, 40.0))
+# A100 hours of a trajectory with its pre-training in the paper's Table 9, by sweep and side.
+PAPER_HOURS = dict(zip(range(4, 11), (4, 5, 6, 10, 13, 16, 20), strict=True))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.results", description=__doc__.splitlines()[0])
+    parser.add_argument("studies", nargs="*", type=Path, help="exports or run directories")
+    named = parser.parse_args().studies
+    for path in named or sorted(Path("data").glob("*-paper")):
+        print_study(read_study(path))
+
+
+def print_study(study: Study) -> None:
+    """All tables of one study, as Markdown."""
+    states = analysis.own_masks(analysis.with_quantities(study.states))
+    print(f"\n## {study.sweep}, {study.profile}: {states['run_id'].n_unique()} runs, {len(states)} networks")
+    _print("Hours of one core", _hours(states, study.sweep))
+    for setting, own in _settings(states):
+        print(f"\n### {setting}")
+        trajectories = own.filter(pl.col("kind") != "ticket")
+        by = _told_apart_by(trajectories)
+        _print("Relative errors", _errors(trajectories, by))
+        regions = analysis.fit_regions(
+            trajectories, analysis.QUANTITIES["error_per_spin"], by, confidence=CONFIDENCE
+        )
+        names = [plain(value) for value in regions.curves[by]]
+        _print(f"Regions of the error per spin by {by}", captions.region_table(regions, by, names))
+        if by != "width_per_spin":
+            _print("Where the state changes", _transitions(own))
+        if trajectories["side"].n_unique() > 1:
+            _print(f"Do sizes agree within a factor of {AGREEMENT:g}", _agreement(trajectories))
+        for window in WINDOWS:
+            _print(f"Tickets of {window[0]:g} to {window[1]:g} weights per spin", _tickets(own, window))
+
+
+def _settings(states: pl.DataFrame) -> Iterable[tuple[str, pl.DataFrame]]:
+    """Trajectories of one kind of Hamiltonian, network and method, with their dense networks and tickets."""
+    setting = ("hamiltonian", "network", "method")
+    is_trajectory = pl.col("kind") == "trajectory"
+    for names, own in states.filter(is_trajectory).sort(setting).group_by(setting, maintain_order=True):
+        of_these = pl.col("trajectory_run_id").is_in(own["trajectory_run_id"].unique().to_list())
+        dense = (pl.col("kind") == "dense") & pl.col("run_id").is_in(own["dense_run_id"].unique().to_list())
+        yield ", ".join(names), states.filter(of_these | dense)
+
+
+def _told_apart_by(states: pl.DataFrame) -> str:
+    varied = analysis.what_varied(states)
+    return next((column for column in ("width_per_spin", "field") if column in varied), "side")
+
+
+def _hours(states: pl.DataFrame, sweep: str) -> pl.DataFrame:
+    is_ticket = pl.col("kind") == "ticket"
+    hours = pl.col("wall_seconds") / 3600
+    trajectories = pl.col("dense_run_id").filter(~is_ticket).n_unique()
+    rows = (
+        states.group_by("side", "network", "width_per_spin", "field")
+        .agg(
+            trajectories=trajectories,
+            hours_a_trajectory=hours.filter(~is_ticket).sum() / trajectories,
+            tickets=pl.col("run_id").filter(is_ticket).n_unique(),
+            hours_of_tickets=hours.filter(is_ticket).sum(),
+        )
+        .sort("side", "network", "width_per_spin", "field")
+    )
+    if sweep != "finite_size":
+        return rows
+    paper = pl.col("side").replace_strict(PAPER_HOURS, default=None, return_dtype=pl.Float64)
+    return rows.with_columns(paper_hours=paper, times_less=paper / pl.col("hours_a_trajectory"))
+
+
+def _errors(states: pl.DataFrame, by: str) -> pl.DataFrame:
+    """Of each curve: the dense error and its uncertainty, the smallest that is resolved, and the reference's error.
+
+    Sparsest is the sparsest level within `PLATEAU` of the smallest resolved error.
+    """
+    further = () if by == "side" else (by,)
+    resolved = pl.col("relative_error").abs() > RESOLVED * pl.col("relative_error_error").fill_null(0.0)
+    points = _points(states, further)
+    seen = _points(states.filter(resolved), further)
+    curve = ("side", *further)
+    smallest = seen.filter(pl.col("estimate") == pl.col("estimate").min().over(curve))
+    sparsest = seen.filter(pl.col("estimate") <= PLATEAU * pl.col("estimate").min().over(curve))
+    reference = states.group_by(curve).agg(
+        method=pl.col("reference_method").first(),
+        reference_error=(pl.col("reference_energy_error") / pl.col("reference_energy")).abs().first(),
+        uncertainty=pl.col("relative_error_error").filter(pl.col("level") == 0).mean(),
+    )
+    of_curve = points.group_by(curve).agg(pl.col("trajectories").max())
+    return (
+        of_curve.join(_columns(points.filter(pl.col("level") == 0), curve, "dense"), on=curve, how="left")
+        .join(_columns(smallest, curve, "smallest"), on=curve, how="left")
+        .join(
+            sparsest.sort("parameters_per_spin")
+            .group_by(curve)
+            .agg(sparsest=pl.col("parameters_per_spin").first()),
+            on=curve,
+            how="left",
+        )
+        .join(reference, on=curve)
+        .sort(curve)
+    )
+
+
+def _points(states: pl.DataFrame, further: tuple[str, ...]) -> pl.DataFrame:
+    """Relative errors of the curves, with their intervals as text."""
+    quantity = analysis.QUANTITIES["relative_error"]
+    return analysis.curve_points(states, quantity, further, CONFIDENCE).with_columns(
+        text=pl.struct("estimate", "low", "high").map_elements(
+            lambda row: interval(row["estimate"], row["low"], row["high"]), pl.String
+        )
+    )
+
+
+def _columns(points: pl.DataFrame, curve: tuple[str, ...], name: str) -> pl.DataFrame:
+    columns = {name: pl.col("text"), f"{name} at": pl.col("parameters_per_spin")}
+    return points.unique(curve, keep="first").select(*curve, **columns)
+
+
+def _transitions(states: pl.DataFrame) -> pl.DataFrame:
+    found = []
+    for criterion in analysis.CRITERIA:
+        table = analysis.detect_transitions(states, criterion, CONFIDENCE)
+        place = pl.struct("parameters_per_spin", "low", "high").map_elements(
+            lambda row: interval(row["parameters_per_spin"], row["low"], row["high"]), pl.String
+        )
+        found.append(
+            table.select(
+                "side",
+                "field",
+                criterion=pl.lit(criterion),
+                place=place,
+                **{name: name for name in ("p_value", "trajectories", "envelope_share", "drift_share")},
+                verdict="verdict",
+            )
+        )
+    return pl.concat(found)
+
+
+def _agreement(states: pl.DataFrame) -> pl.DataFrame:
+    points = analysis.curve_points(
+        states, analysis.QUANTITIES["error_per_spin"], confidence=CONFIDENCE
+    ).filter(pl.col("series") == analysis.TRAJECTORY)
+    return analysis.agreement_windows(analysis.size_agreement(points), AGREEMENT)
+
+
+def _tickets(states: pl.DataFrame, window: tuple[float, float]) -> pl.DataFrame:
+    return analysis.ticket_equivalence(states, window, MARGIN).drop("margin", "reason")
+
+
+def _print(title: str, table: pl.DataFrame) -> None:
+    """A table as Markdown; nothing where it has no row."""
+    if table.is_empty():
+        return
+    print(f"\n{title}\n\n| {' | '.join(table.columns)} |\n|{'---|' * table.width}")
+    for row in table.iter_rows():
+        print(f"| {' | '.join(_cell(value) for value in row)} |")
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "–"
+    return plain(value) if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    main()
