@@ -26,6 +26,8 @@ MARGIN = 1.5
 AGREEMENT = 2.0
 # A trajectory's error counts as that of its plateau up to this factor above its smallest.
 PLATEAU = 2.0
+# An energy error is resolved when it is so many times its uncertainty.
+RESOLVED = 2.0
 # Tickets of these weights per spin are compared: the plateau's end and the power law.
 WINDOWS = ((5.0, 13.0), (13.0, 40.0))
 # A100 hours of a trajectory with its pre-training in the paper's Table 9, by sweep and side.
@@ -99,20 +101,21 @@ def _hours(states: pl.DataFrame, sweep: str) -> pl.DataFrame:
 
 
 def _errors(states: pl.DataFrame, by: str) -> pl.DataFrame:
-    """Of each curve: the dense error, the smallest one and the sparsest within `PLATEAU` of it; the reference's."""
-    quantity = analysis.QUANTITIES["relative_error"]
+    """Of each curve: the dense error and its uncertainty, the smallest that is resolved, and the reference's error.
+
+    Sparsest is the sparsest level within `PLATEAU` of the smallest resolved error.
+    """
     further = () if by == "side" else (by,)
-    points = analysis.curve_points(states, quantity, further, CONFIDENCE).with_columns(
-        text=pl.struct("estimate", "low", "high").map_elements(
-            lambda row: interval(row["estimate"], row["low"], row["high"]), pl.String
-        )
-    )
+    resolved = pl.col("relative_error").abs() > RESOLVED * pl.col("relative_error_error").fill_null(0.0)
+    points = _points(states, further)
+    seen = _points(states.filter(resolved), further)
     curve = ("side", *further)
-    smallest = points.filter(pl.col("estimate") == pl.col("estimate").min().over(curve))
-    sparsest = points.filter(pl.col("estimate") <= PLATEAU * pl.col("estimate").min().over(curve))
+    smallest = seen.filter(pl.col("estimate") == pl.col("estimate").min().over(curve))
+    sparsest = seen.filter(pl.col("estimate") <= PLATEAU * pl.col("estimate").min().over(curve))
     reference = states.group_by(curve).agg(
         method=pl.col("reference_method").first(),
         reference_error=(pl.col("reference_energy_error") / pl.col("reference_energy")).abs().first(),
+        uncertainty=pl.col("relative_error_error").filter(pl.col("level") == 0).mean(),
     )
     of_curve = points.group_by(curve).agg(pl.col("trajectories").max())
     return (
@@ -121,11 +124,22 @@ def _errors(states: pl.DataFrame, by: str) -> pl.DataFrame:
         .join(
             sparsest.sort("parameters_per_spin")
             .group_by(curve)
-            .agg(pl.col("parameters_per_spin").first().alias("plateau down to")),
+            .agg(sparsest=pl.col("parameters_per_spin").first()),
             on=curve,
+            how="left",
         )
         .join(reference, on=curve)
         .sort(curve)
+    )
+
+
+def _points(states: pl.DataFrame, further: tuple[str, ...]) -> pl.DataFrame:
+    """Relative errors of the curves, with their intervals as text."""
+    quantity = analysis.QUANTITIES["relative_error"]
+    return analysis.curve_points(states, quantity, further, CONFIDENCE).with_columns(
+        text=pl.struct("estimate", "low", "high").map_elements(
+            lambda row: interval(row["estimate"], row["low"], row["high"]), pl.String
+        )
     )
 
 

@@ -25,13 +25,14 @@ from explorer.analysis import (
     Quantity,
     Regions,
 )
-from explorer.analysis.regions import EXPONENT, HIGH, LOW
+from explorer.analysis.regions import EXPONENT, HIGH, LOW, MOST_MISFIT
 from explorer.numbers import NONE, SUPERSCRIPTS, interval, interval_alone, with_error, with_two_errors
+from nqs.identity import NUMERICS_VERSION
 
 # How a caption says what a chart does with intervals of many decades.
 CUT = "cut where they reach a decade beyond all marks"
 # What the lines of `charts.regions` are.
-NO_REGIONS = "Curves that the form misses by more than their scatter have none."
+NO_REGIONS = f"Curves that the form misses by more than their scatter and a factor of {np.exp(MOST_MISFIT):.2g} have none."
 REGION_LINES = (
     "Lines: least-squares fits of plateau, power law and plateau; dotted: plateaus, dashed: boundaries"
 )
@@ -59,6 +60,167 @@ def point_caption(points: pl.DataFrame, quantity: Quantity, confidence: float) -
     if points["at_rounding"].sum():
         sentences.append(f"Magnitudes under the rounding of float64 are drawn at {ROUNDING:.1e}.")
     return " ".join(sentences)
+
+
+def interval_sentence(confidence: float, over: str, cut: bool = True) -> str:
+    """How intervals of logarithms over independent trajectories are made, the same on every page.
+
+    Args:
+        over: what is independent: trajectories, or dense runs.
+        cut: whether the chart cuts them.
+    """
+    ends = f"; {CUT}" if cut else ""
+    return (
+        f"Intervals: {confidence:.0%}, Student's t over {over} of the logarithm, or the measurement error where there "
+        f"is one{ends}."
+    )
+
+
+def ratio_caption(ratios: pl.DataFrame, confidence: float) -> str:
+    """What ratios of ticket variants are, with n.
+
+    Args:
+        ratios: from `analysis.ticket_ratios`.
+    """
+    return (
+        "Ratios of relative errors at equal trajectory and level, tickets averaged first; geometric means over "
+        f"{how_many(ratios['trajectories'])} trajectories. {interval_sentence(confidence, 'trajectories')}"
+    )
+
+
+def method_ratio_caption(ratios: pl.DataFrame, confidence: float) -> str:
+    """What ratios of pruning methods are, with n.
+
+    Args:
+        ratios: from `analysis.method_ratios`.
+    """
+    return (
+        "Ratios of relative errors at equal level within a dense run; geometric means over "
+        f"{how_many(ratios['trajectories'])} dense runs. {interval_sentence(confidence, 'dense runs')}"
+    )
+
+
+def agreement_caption(confidence: float, factor: float) -> str:
+    """How sizes are compared between their densities, and what the band is."""
+    return (
+        "Ratio of the largest to the smallest error per spin over all sides that reach a density, interpolated linearly "
+        f"in log–log between measured densities, never beyond. Band: {confidence:.0%}, the two curves' half-widths added "
+        f"in quadrature; cut at 1, and a decade beyond all marks. Dashed: the factor {factor:g} that counts as agreement."
+    )
+
+
+def step_caption(points: pl.DataFrame, confidence: float) -> str:
+    """What level steps and the bars of their largest are, with n.
+
+    Args:
+        points: from `analysis.step_points`.
+    """
+    return (
+        f"Each step at the midpoint of ln nᵣ; geometric means over {how_many(points['trajectories'])} trajectories. "
+        f"{interval_sentence(0.68, 'trajectories', cut=False)} Bars: the {confidence:.0%} interval of the place of the "
+        "largest step, at its height. Open marks: losses that sampling finds negative."
+    )
+
+
+def envelope_caption(lowest: pl.DataFrame) -> str:
+    """What the lowest energies are taken over, with n.
+
+    Args:
+        lowest: from `analysis.lowest_energy_envelope`.
+    """
+    return (
+        "Marks: at each density the network of lowest energy over all seeds and variants "
+        f"({how_many(lowest['networks'])} networks of {how_many(lowest['trajectories'])} trajectories). "
+        "Broad lines: means of the trajectories. A jump that only these have is one of stuck or unlucky networks."
+    )
+
+
+DRIFT_CAPTION = (
+    "Slope of the training energy over the last fifth of a level's steps, in units of its standard error, a mark "
+    "each trained network. Dashed: 0 and −3, below which an energy was still falling."
+)
+
+
+def branch_caption(table: pl.DataFrame) -> str:
+    """What differences between the branches are, with n.
+
+    Args:
+        table: from `analysis.branch_differences`.
+    """
+    return (
+        f"Differences at the same mask, a mark each trajectory (n = {table['cluster'].n_unique()}); bars: one standard "
+        "error, none where both are summed exactly. Below zero in energy: the way down was stuck above."
+    )
+
+
+_RECORDED = "of the first 100 steps of a level all, then every tenth. Dashed: the reference energy."
+TRAINING_CAPTION = (
+    f"Each mark: the sampled energy before one training step, with one standard error; {_RECORDED}"
+)
+METHOD_TRAINING_CAPTION = (
+    f"Each mark: the sampled energy before one training step; bands: one standard error; {_RECORDED} IMP-WR and IRP-WR "
+    "start from the rewind point, IMP-CT from the trained weights of the level before."
+)
+
+
+def replicate_caption(table: pl.DataFrame, confidence: float) -> str:
+    """What the means and both kinds of bars of replicates are, with n.
+
+    Args:
+        table: from `analysis.replicate_table`.
+    """
+    return (
+        f"Small marks: each ticket; long marks: arithmetic means over {how_many(table['replicates'])} replicates of "
+        f"{how_many(table['trajectories'])} trajectories. Thin bars: {confidence * 100:g} %, Student's t over all "
+        "replicates, as Table 2 prints; wide pale bars: the same over trajectories, which share a mask (none for one "
+        "trajectory). Student's t over two trajectories is wide: 637 standard errors at 99.9 %. Bars "
+        f"{CUT}, and at the frame where they reach below zero."
+    )
+
+
+def transfer_caption(table: pl.DataFrame, ticket: str, confidence: float) -> str:
+    """What the ratios of mask transfer are, with n.
+
+    Args:
+        table: from `analysis.mask_transfer`.
+        ticket: how the variant is written.
+    """
+    return (
+        f"Numbers: relative error of {ticket} over that under the mask of the field it is trained at, geometric means "
+        f"over {how_many(table['trajectories'])} trajectories of the mask's field. Row “random”: T(init, rand) over "
+        f"T(init, imp) of the same trajectory. Intervals ({confidence:.0%}) are in the table: Student's t over "
+        "trajectories of the logarithms; for masks of another field those of both errors, in quadrature."
+    )
+
+
+def region_caption(found: Regions, confidence: float) -> str:
+    """What lines of region fits are, and how their intervals are made."""
+    made = ", ".join(sorted(set(found.curves["interval"].drop_nulls())))
+    return f"{REGION_LINES}, with {confidence:.0%} intervals in the table: {made}. {NO_REGIONS}"
+
+
+def boundary_caption(confidence: float) -> str:
+    """What the boundaries are, and their bars."""
+    return (
+        "Upper boundary: below it the error rises from the low-error plateau; lower boundary: below it lies the "
+        f"high-error plateau. Bars: {confidence:.0%}; {CUT}. Curves without a plateau have no boundary there."
+    )
+
+
+CURVE_OF_NETWORK_CAPTION = (
+    "Each mark: a network of this run, and of a ticket also those of its trajectory; the ring: the one that is shown. "
+    "Intervals: 68%, of its measurement alone; an exact value has none."
+)
+CHANCE_CAPTION = (
+    "Bars: this network. Marks: the exact expectation of a random mask with as many live weights (drawn without "
+    "replacement: hypergeometric), with one standard deviation of such masks."
+)
+
+
+def range_caption(is_toric_code: bool) -> str:
+    """What pairs and distances of ranges are."""
+    along = ", from edge to edge of a vertex or plaquette" if is_toric_code else ""
+    return f"{CHANCE_CAPTION} A pair is two spins of one hidden unit; their distance is counted in steps along bonds{along}."
 
 
 def _marks_are(points: pl.DataFrame) -> str:
@@ -473,6 +635,21 @@ def transition_caption(transitions: pl.DataFrame, criterion: str, confidence: fl
         "Filled marks: transitions that the lowest-energy envelope shares. Reasons of each verdict are in the table."
     )
     return " ".join(sentences)
+
+
+def stale_sentence(stale: pl.DataFrame, runs: int) -> str:
+    """How many runs older code trained, which, and what that means.
+
+    Args:
+        stale: from `analysis.stale_runs`, at least one row.
+        runs: of the study, in all.
+    """
+    versions = _listed([str(version) for version in stale["numerics_version"].unique().sort()])
+    return (
+        f"{len(stale)} of {runs} runs are stale: they were trained by numerics version {versions}, and this program has "
+        f"{NUMERICS_VERSION}. They count as done and are in all figures, but the same run trained today would give other "
+        "numbers. A new --out trains them anew."
+    )
 
 
 def run_name(run: Mapping) -> str:

@@ -7,9 +7,12 @@ the rest is shown.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -128,7 +131,8 @@ class _Kept:
     reading: threading.Lock = field(default_factory=threading.Lock)
 
 
-@st.cache_resource(max_entries=4, show_spinner=False)
+# As many as the figure sheet reads at once, with all examples.
+@st.cache_resource(max_entries=16, show_spinner=False)
 def _kept(path: str) -> _Kept:
     return _Kept()
 
@@ -155,11 +159,24 @@ def _read(path: Path) -> Opened:
     # Before reading, so that what comes meanwhile counts as new.
     marks = [fingerprint(path, of_each_file) for of_each_file in (False, True)]
     try:
-        study = read_study(path)
+        with _no_garbage_collected():
+            study = read_study(path)
     except StudyError as error:
         return Opened(path, None, (f"{error}.",), marks[True])
+    # For schedules; every page ends with a collection of garbage, which would look at each of 3·10⁵.
+    study.committed = set()
     problems = (*study.problems, *_missing_tables(path))
     return Opened(path, study, problems, marks[bool(problems)])
+
+
+@contextmanager
+def _no_garbage_collected() -> Iterator[None]:
+    """Reading makes a million objects that all stay a while: looking through them for garbage took half of its time."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _missing_tables(path: Path) -> list[str]:

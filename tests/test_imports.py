@@ -22,6 +22,7 @@ ARROWS = {
         "orchestrator.story",
         "orchestrator.tables",
         "nqs.config",
+        "nqs.identity",
         "nqs.lattices",
         "nqs.masks",
         "nqs.toric_code",

@@ -90,6 +90,7 @@ from explorer.analysis.products import (
 from explorer.analysis.progress import (
     UNFINISHED,
     remaining_work,
+    stale_runs,
     status_counts,
     troubled_runs,
 )
@@ -256,6 +257,7 @@ __all__ = [
     "sides_without_reference",
     "size_agreement",
     "sorted_filters",
+    "stale_runs",
     "status_counts",
     "step_points",
     "systematic_errors",

@@ -9,7 +9,10 @@ from explorer.analysis.quantities import ROUNDING, Quantity
 
 
 def curve_points(
-    states: pl.DataFrame, quantity: Quantity, by: tuple[str, ...] = ("series",), confidence: float = 0.68
+    states: pl.DataFrame | pl.LazyFrame,
+    quantity: Quantity,
+    by: tuple[str, ...] = ("series",),
+    confidence: float = 0.68,
 ) -> pl.DataFrame:
     """One point for each density of each curve, with its interval.
 
@@ -51,7 +54,8 @@ def network_points(
     value = pl.col(quantity.column)
     drawn = value.abs().clip(lower_bound=ROUNDING) if quantity.logarithmic else value
     return (
-        states.filter(value.is_finite())
+        states.lazy()
+        .filter(value.is_finite())
         .select(
             *(*by, "side", "level", "remaining", "density", "parameters_per_spin"),
             *("replicate", "run_id", "cluster"),
@@ -61,4 +65,5 @@ def network_points(
             negative=(value < 0) & quantity.logarithmic,
         )
         .sort(*by, "side", "parameters_per_spin", "run_id")
+        .collect()
     )

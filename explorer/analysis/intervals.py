@@ -16,17 +16,23 @@ BY_MEASUREMENT = "measurement error alone"
 NO_INTERVAL = "none: one exact value"
 
 
-def cluster_means(states: pl.DataFrame, quantity: Quantity, group: tuple[str, ...]) -> pl.DataFrame:
-    """Mean of the quantity (of ln |value| where logarithmic) within each group, with its error."""
+def cluster_means(
+    states: pl.DataFrame | pl.LazyFrame, quantity: Quantity, group: tuple[str, ...]
+) -> pl.DataFrame:
+    """Mean of the quantity (of ln |value| where logarithmic) within each group, with its error; groups as they come.
+
+    In order, so that sums round the same way each time, and a browser has nothing to draw anew.
+    """
     value, error = pl.col(quantity.column), pl.col(f"{quantity.column}_error")
     magnitude = value.abs().clip(lower_bound=ROUNDING)
     return (
-        states.filter(value.is_finite())
+        states.lazy()  # Of some 80 columns a few are needed.
+        .filter(value.is_finite())
         .with_columns(
             mean=magnitude.log() if quantity.logarithmic else value,
             measurement_error=error.abs() / magnitude if quantity.logarithmic else error,
         )
-        .group_by(group)
+        .group_by(group, maintain_order=True)
         .agg(
             pl.col("mean").mean(),
             measurement_error=error_of_mean("measurement_error"),
@@ -34,6 +40,7 @@ def cluster_means(states: pl.DataFrame, quantity: Quantity, group: tuple[str, ..
             negative=((value < 0) & quantity.logarithmic).sum().cast(pl.Int64),
             at_rounding=((value.abs() <= ROUNDING) & quantity.logarithmic).sum().cast(pl.Int64),
         )
+        .collect()
     )
 
 
@@ -49,7 +56,7 @@ def over_trajectories(
 
     Where logarithmic, `mean` is a logarithm; estimate, low and high are its exponentials.
     """
-    means = clusters.group_by(group).agg(
+    means = clusters.group_by(group, maintain_order=True).agg(
         pl.col("mean").mean(),
         spread=pl.col("mean").std(),
         measurement_error=error_of_mean("measurement_error"),

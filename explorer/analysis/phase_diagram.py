@@ -28,7 +28,7 @@ def phase_points(
         The columns of `curve_points` with the field, and left, right (weights per spin; geometric midpoints to the
         neighbours), bottom, top (midpoints). The outermost cells are as wide on their outer side as on the inner.
     """
-    curves = states.filter(pl.col("series") == TRAJECTORY, pl.col(vertical).is_not_null())
+    curves = states.lazy().filter(pl.col("series") == TRAJECTORY, pl.col(vertical).is_not_null())
     points = curve_points(curves, quantity, by=("field",), confidence=confidence)
     if points.is_empty():
         return points.with_columns(

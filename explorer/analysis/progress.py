@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from explorer.analysis.quantities import TRAJECTORY
+from nqs.identity import NUMERICS_VERSION
 
 # Statuses of runs that more training will finish.
 UNFINISHED = ("waiting", "ready", "running")
@@ -50,17 +51,33 @@ def remaining_work(runs: pl.DataFrame, states: pl.DataFrame) -> pl.DataFrame:
 
 
 # Causes before what they bring about.
-_TROUBLES = ("failed", "diverged", "stale", "blocked")
+_TROUBLES = ("failed", "diverged", "blocked")
 
 
 def troubled_runs(runs: pl.DataFrame) -> pl.DataFrame:
-    """Runs that diverged, failed, are blocked or stale, with the sentence that says why.
+    """Runs that diverged, failed or are blocked, with the sentence that says why.
 
     Returns:
         status, kind, side, variant, level, replicate, reason (null where none is recorded), run_id.
     """
     return (
-        runs.filter(~pl.col("status").is_in((*UNFINISHED, "done")))
+        runs.filter(~pl.col("status").is_in((*UNFINISHED, "done", "stale")))
         .select("status", "kind", "side", "variant", "level", "replicate", "reason", "run_id")
-        .sort(pl.col("status").replace_strict(_TROUBLES, range(4), default=4), "kind", "side", "run_id")
+        .sort(pl.col("status").replace_strict(_TROUBLES, range(3), default=3), "kind", "side", "run_id")
+    )
+
+
+def stale_runs(runs: pl.DataFrame) -> pl.DataFrame:
+    """Ended runs that an older numerics version trained; of an export, too, whose statuses are those of its day.
+
+    Returns:
+        kind, side, variant, level, replicate, numerics_version, code_version, finished_at, run_id.
+    """
+    return (
+        runs.filter(pl.col("numerics_version") < NUMERICS_VERSION)
+        .select(
+            *("kind", "side", "variant", "level", "replicate"),
+            *("numerics_version", "code_version", "finished_at", "run_id"),
+        )
+        .sort("numerics_version", "kind", "side", "run_id")
     )

@@ -89,14 +89,15 @@ def level_steps(states: pl.DataFrame, observable: str = ORDER_PARAMETERS[0]) -> 
         losses), observable_change (signed, towards sparse), energy_change (per spin, J), energy_drift and its
         error (J a training step), steps.
     """
-    trajectories = states.filter(pl.col("series") == TRAJECTORY, pl.col("kind") != "dense")
-    dense = states.filter(pl.col("kind") == "dense").drop("cluster")
-    starts = trajectories.select("dense_run_id", "cluster").unique().join(dense, on="dense_run_id")
     columns = (
         *("side", "field", "cluster", "level", "sites", "parameters_per_spin", "energy", observable),
         *(f"{observable}_error", "log_fidelity_per_spin", "log_fidelity_per_spin_error"),
         *("energy_drift", "energy_drift_error", "steps"),
     )
+    states = states.select(*columns, "series", "kind", "dense_run_id")
+    trajectories = states.filter(pl.col("series") == TRAJECTORY, pl.col("kind") != "dense")
+    dense = states.filter(pl.col("kind") == "dense").drop("cluster")
+    starts = trajectories.select("dense_run_id", "cluster").unique().join(dense, on="dense_run_id")
     levels = pl.concat([starts.select(columns), trajectories.select(columns)]).sort("cluster", "level")
     log_density = pl.col("parameters_per_spin").log()
     before = {name: pl.col(name).shift().over("cluster") for name in ("level", observable, "energy")}
@@ -164,16 +165,18 @@ def lowest_energy_envelope(states: pl.DataFrame) -> pl.DataFrame:
         many masks or random draws of them).
     """
     at = ("side", "field", "level", "parameters_per_spin")
+    columns = (
+        *(*at, "energy", "energy_error", "error_per_spin", "magnetization_x", "abs_magnetization_z"),
+        *("series", "run_id"),
+    )
     counted = states.group_by(at).agg(
         networks=pl.len().cast(pl.Int64), trajectories=pl.col("cluster").n_unique().cast(pl.Int64)
     )
-    lowest = states.filter(pl.col("energy").is_finite()).sort("energy").unique(at, keep="first")
+    known = states.select(columns).filter(pl.col("energy").is_finite())
+    lowest = known.sort("energy").unique(at, keep="first")
     return (
         lowest.join(counted, on=at, nulls_equal=True)
-        .select(
-            *(*at, "energy", "energy_error", "error_per_spin", "magnetization_x", "abs_magnetization_z"),
-            *("series", "run_id", "networks", "trajectories"),
-        )
+        .select(*columns, "networks", "trajectories")
         .sort("side", "field", "level")
     )
 
@@ -416,6 +419,9 @@ def detect_transitions(
         Null but for side, field, trajectories and the verdict where there are too few levels.
     """
     steps, envelope = level_steps(states, observable), lowest_energy_envelope(states)
+    # What branches are compared by; filtering all columns takes longer than the statistics.
+    compared = ("side", "field", "cluster", "level", "series", "sites", "parameters_per_spin", "energy")
+    states = states.select(*compared, "energy_error", observable)
     rows = []
     for (side, field), own in steps.group_by("side", "field", maintain_order=True):
         here = pl.col("side") == side, pl.col("field").eq_missing(pl.lit(field, pl.Float64))

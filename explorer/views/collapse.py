@@ -46,11 +46,16 @@ st.latex(r"A(x, L) = L^b\, f\big((x - x_c)\, L^a\big)")
 
 @st.cache_data(max_entries=64, show_spinner="Fitting the collapse …")
 def fitted(
-    points: pl.DataFrame, column: str, logarithmic: bool, form_name: str, window: tuple[float, float]
+    origin: tuple[str, ...],
+    _points: pl.DataFrame,
+    column: str,
+    logarithmic: bool,
+    form_name: str,
+    window: tuple[float, float],
 ) -> analysis.Collapse | analysis.NoCollapse:
-    """The fit, kept as long as neither the data nor the choice changes."""
+    """The fit, kept as long as neither the data nor the choice changes; Streamlit's hash of points is a sample's."""
     return analysis.collapse(
-        points,
+        _points,
         value=column,
         log_control=logarithmic,
         form=forms[form_name],
@@ -60,9 +65,16 @@ def fitted(
 
 
 @st.cache_data(max_entries=64, show_spinner="Fitting other windows, smallest sides and forms …")
-def other_fits(*choice) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Windows and smallest sides, and forms, of the fit with this choice (the arguments of `fitted`)."""
-    fit = fitted(*choice)
+def other_fits(
+    origin: tuple[str, ...],
+    _points: pl.DataFrame,
+    column: str,
+    logarithmic: bool,
+    form_name: str,
+    window: tuple[float, float],
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Windows and smallest sides, and forms, of the fit with this choice."""
+    fit = fitted(origin, _points, column, logarithmic, form_name, window)
     return analysis.collapse_choices(fit), analysis.compare_forms(fit, forms)
 
 
@@ -70,7 +82,7 @@ columns = ("side", "parameters_per_spin", "cluster", column, f"{column}_error")
 points = (
     states.select(columns).filter(pl.col(column).is_finite()).sort("side", "parameters_per_spin", "cluster")
 )
-choice = (points, column, logarithmic == "log", form_name, (low, high))
+choice = (setting.origin(), points, column, logarithmic == "log", form_name, (low, high))
 fit = fitted(*choice)
 if isinstance(fit, analysis.NoCollapse):
     st.info(f"No collapse can be told. {fit.reason}")

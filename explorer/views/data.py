@@ -57,6 +57,7 @@ if (opened.path / "sweep.json").exists():
         language="bash",
     )
 
+setting.show_stale_runs(study.runs)
 tables = {table.name: table for table in EXPORTED}
 name = address.choose("Table", "table", list(tables), "states")
 table = tables[name]

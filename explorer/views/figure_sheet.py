@@ -15,15 +15,26 @@ if loading.selected() is None:
     setting.say_nothing_is_open()
 
 
-@st.cache_resource(max_entries=4, ttl=600, show_spinner="Reading all studies …")
-def panels_of(studies: dict[str, str], fingerprints: list[str]) -> list[list[Panel]]:
-    """The panels of every figure, made anew when a file of a study changed."""
+@st.cache_resource(max_entries=4, show_spinner="Reading all studies …")
+def panels_of(
+    studies: dict[str, str], fingerprints: list[str], dark: bool
+) -> list[list[tuple[Panel, dict | None]]]:
+    """The panels of every figure with their drawings, made anew when a study changed."""
     states = {}
     for name, path in studies.items():
         study = loading.open_study(Path(path)).study
         if study is not None and not study.states.is_empty():
             states[name] = states_of(study)
-    return [figure.panels(states) for figure in FIGURES]
+    return [
+        [
+            (
+                panel,
+                None if panel.chart is None else drawing.drawn(panel.chart, panel.title, panel.rows, dark),
+            )
+            for panel in figure.panels(states)
+        ]
+        for figure in FIGURES
+    ]
 
 
 def heading(figure: Figure) -> str:
@@ -31,21 +42,21 @@ def heading(figure: Figure) -> str:
     return f"Fig. {figure.number}: {figure.question}"
 
 
-def show(figure: Figure, panels: list[Panel]) -> None:
+def show(figure: Figure, panels: list[tuple[Panel, dict | None]]) -> None:
     """A figure: its panels side by side, and all of them in one file."""
     st.subheader(heading(figure), anchor=False)
-    for number, panel in enumerate(panels):
+    for number, (panel, specification) in enumerate(panels):
         # A row at a time, so that a narrow screen has them in order.
         if number % COLUMNS == 0:
             row = st.columns(COLUMNS)
         with row[number % COLUMNS]:
             st.markdown(f"**{chr(ord('a') + number)}  {panel.title}**")
-            if panel.chart is None:
+            if specification is None:
                 st.info(panel.caption)
                 continue
-            drawing.draw(f"figure {figure.number} {number}", panel.chart, panel.title, panel.rows)
+            drawing.show(f"figure {figure.number} {number}", specification)
             st.caption(f"**{panel.differs}** {panel.caption}")
-    drawn = [panel for panel in panels if panel.chart is not None]
+    drawn = [panel for panel, specification in panels if specification is not None]
     if drawn:
         figures.offer_drawing(
             f"figure-{figure.number}",
@@ -57,13 +68,13 @@ def show(figure: Figure, panels: list[Panel]) -> None:
         )
 
 
-def whole_sheet(found: list[list[Panel]]) -> str:
+def whole_sheet(found: list[list[tuple[Panel, dict | None]]]) -> str:
     """All panels that are drawn, figure by figure, as one drawing."""
     drawn = []
     for figure, panels in zip(FIGURES, found, strict=True):
         parts = [
             charts.SheetPanel(panel.title, panel.chart, (panel.differs, panel.caption))
-            for panel in panels
+            for panel, _ in panels
             if panel.chart is not None
         ]
         if parts:
@@ -77,8 +88,9 @@ st.markdown(
     "68 %, clustered by trajectory; each page has more of them."
 )
 studies = {name: str(path) for name, path in loading.names_of(loading.in_reach()).items()}
-found = panels_of(studies, [loading.fingerprint(Path(path)) for path in studies.values()])
-if any(panel.chart is not None for panels in found for panel in panels):
+fingerprints = [loading.fingerprint(Path(path)) for path in studies.values()]
+found = panels_of(studies, fingerprints, drawing.is_dark())
+if any(specification is not None for panels in found for _, specification in panels):
     figures.offer_sheet("figure-sheet", lambda: whole_sheet(found))
 for each, panels in zip(FIGURES, found, strict=True):
     show(each, panels)

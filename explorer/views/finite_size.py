@@ -72,10 +72,7 @@ def show_agreement(agreement: pl.DataFrame) -> None:
         "size-agreement",
         captions.agreement_headline(agreement),
         charts.agreement(agreement, factor),
-        "Ratio of the largest to the smallest error per spin over all sides that reach a density, "
-        "interpolated linearly in log–log between measured densities, never beyond. "
-        f"Band: {confidence:.0%}, the two curves' half-widths added in quadrature; cut at 1, and a decade beyond all marks. "
-        f"Dashed: the factor {factor:g} that counts as agreement.",
+        captions.agreement_caption(confidence, factor),
         agreement,
         f"""{OWN}
 errors = analysis.curve_points(states, analysis.QUANTITIES["error_per_spin"], by=(), confidence={confidence})

@@ -71,8 +71,7 @@ def show_difference(column: str, symbol: str, name: str) -> None:
         f"branch-difference-{column}-L{side}",
         captions.branch_headline(table, name),
         charts.branch_differences(table, symbol),
-        f"Differences at the same mask, a mark each trajectory (n = {table['cluster'].n_unique()}); bars: one standard "
-        "error, none where both are summed exactly. Below zero in energy: the way down was stuck above.",
+        captions.branch_caption(table),
         table,
     )
 

@@ -68,9 +68,7 @@ figures.show_figure(
     f"ticket-ratios-L{side}",
     "How much worse than T(init, imp), within the same trajectory",
     charts.ratios(ratios),
-    f"Ratios of relative errors at equal trajectory and level, tickets averaged first; geometric means over "
-    f"n = {ratios['trajectories'].max()} trajectories. Intervals: {confidence:.0%}, Student's t over "
-    f"trajectories of the logarithm, or the measurement error where there is one trajectory; {captions.CUT}.",
+    captions.ratio_caption(ratios, confidence),
     ratios,
     code=f"{own}\ntable = analysis.ticket_ratios(states, {confidence})\nchart = charts.ratios(table)",
 )

@@ -57,11 +57,7 @@ figures.show_figure(
     f"mask-transfer-L{side}-level{level}-{variant}",
     captions.transfer_headline(shown),
     charts.mask_transfer(shown),
-    f"Numbers: relative error of {charts.SERIES_LABELS[variant]} over that under the mask of the field it is trained "
-    f"at, geometric means over {captions.how_many(shown['trajectories'])} trajectories of the mask's "
-    "field. Row “random”: T(init, rand) over T(init, imp) of the same trajectory. Intervals "
-    f"({confidence:.0%}) are in the table: Student's t over trajectories of the logarithms; for masks of another field "
-    "those of both errors, in quadrature.",
+    captions.transfer_caption(shown, charts.SERIES_LABELS[variant], confidence),
     shown,
     code=f"""table = analysis.mask_transfer(states.filter(pl.col("side") == {side}), {confidence})
 table = table.filter(pl.col("level") == {level}, pl.col("series").is_in(["{variant}", "init_rand"]))

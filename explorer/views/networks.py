@@ -54,8 +54,7 @@ def show_curve() -> None:
         "network-on-its-curve",
         captions.network_headline(network),
         chart,
-        "Each mark: a network of this run, and of a ticket also those of its trajectory; the ring: the one that is "
-        "shown. Intervals: 68%, of its measurement alone; an exact value has none.",
+        captions.CURVE_OF_NETWORK_CAPTION,
         points,
         select=own,
     )
@@ -65,10 +64,6 @@ def show_distributions(layer: analysis.HiddenLayer) -> None:
     """Degrees and ranges beside those of random masks of the same density."""
     degrees = analysis.degree_distribution(layer)
     ranges = analysis.range_distribution(layer)
-    caption = (
-        "Bars: this network. Marks: the exact expectation of a random mask with as many live weights "
-        "(drawn without replacement: hypergeometric), with one standard deviation of such masks."
-    )
     titles = {
         "units": ("live weights of a hidden unit", "hidden units"),
         "spins": ("live weights of a spin", "spins"),
@@ -78,7 +73,7 @@ def show_distributions(layer: analysis.HiddenLayer) -> None:
             table = degrees.filter(pl.col("of") == of)
             chart = charts.against_chance(table, "degree", "count", axes)
             figures.show_figure(
-                f"degrees-of-{of}", captions.degree_headline(table, of), chart, caption, table
+                f"degrees-of-{of}", captions.degree_headline(table, of), chart, captions.CHANCE_CAPTION, table
             )
     if not ranges.is_empty() and ranges["pairs"].sum():
         axes = ("steps between two spins of a unit", "pairs of live weights")
@@ -86,8 +81,7 @@ def show_distributions(layer: analysis.HiddenLayer) -> None:
             "ranges",
             captions.range_headline(ranges),
             charts.against_chance(ranges, "distance", "pairs", axes),
-            f"{caption} A pair is two spins of one hidden unit; their distance is counted in steps along bonds"
-            f"{', from edge to edge of a vertex or plaquette' if layer.is_toric_code else ''}.",
+            captions.range_caption(layer.is_toric_code),
             ranges,
         )
 

@@ -84,6 +84,7 @@ if opened.path.resolve().parent == loading.EXAMPLES.resolve():
 unfinished = opened.study.runs["status"].is_in(analysis.UNFINISHED).any()
 st.fragment(show_progress, run_every=REFRESH_SECONDS if unfinished else None)()
 
+setting.show_stale_runs(opened.study.runs)
 troubled = analysis.troubled_runs(opened.study.runs)
 if not troubled.is_empty():
     st.subheader("Runs that did not end as planned", anchor=False)

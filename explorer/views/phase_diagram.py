@@ -12,7 +12,7 @@ UPWARDS = {"field": "field h", "side": "side L"}
 
 st.title("Phase diagram", anchor=False)
 networks = analysis.own_masks(setting.trained_networks("phase diagrams"))
-trajectories = networks.filter(pl.col("series") == analysis.TRAJECTORY)
+trajectories = networks.select("series", "field", "side").filter(pl.col("series") == analysis.TRAJECTORY)
 axes = [
     name
     for name, across in (("field", "side"), ("side", "field"))

@@ -61,9 +61,7 @@ else:
         f"method-ratios-L{side}",
         f"How much worse than {reference}, from the same dense network",
         charts.ratios(ratios, "method", reference, horizontal),
-        f"Ratios of relative errors at equal level within a dense run, geometric means over "
-        f"{captions.how_many(ratios['trajectories'])} dense runs. Intervals: {confidence:.0%}, Student's t over dense runs of "
-        f"the logarithm, or the measurement error where there is one; {captions.CUT}.",
+        captions.method_ratio_caption(ratios, confidence),
         ratios,
         code=f"""{own}
 table = analysis.method_ratios(states, analysis.QUANTITIES["relative_error"], {confidence})
@@ -112,8 +110,6 @@ figures.show_figure(
     f"method-training-L{side}-level{level}-replicate{replicate}",
     f"Training at {densities[level]:.3g} weights per spin, replicate {replicate}",
     charts.training_by_method(shown, first["sites"], first["reference_energy"]),
-    "Each mark: the sampled energy before one training step; bands: one standard error. Of the first 100 steps of a level "
-    "all, then every tenth. IMP-WR and IRP-WR start from the rewind point, IMP-CT from the trained weights of the level "
-    "before. Dashed: the reference energy.",
+    captions.METHOD_TRAINING_CAPTION,
     shown,
 )

@@ -36,11 +36,7 @@ figures.show_figure(
     f"robustness-L{side}",
     captions.replicate_headline(table, charts.SERIES_LABELS),
     charts.replicates(table, analysis.network_points(tickets, quantity), quantity),
-    f"Small marks: each ticket; long marks: arithmetic means over {captions.how_many(table['replicates'])} replicates of "
-    f"{captions.how_many(table['trajectories'])} trajectories. Thin bars: {confidence * 100:g} %, Student's t over all "
-    f"replicates, as Table 2 prints; wide pale bars: the same over trajectories, which share a mask (none for one "
-    f"trajectory). Student's t over two trajectories is wide: 637 standard errors at 99.9 %. Bars {captions.CUT}, and at the "
-    "frame where they reach below zero.",
+    captions.replicate_caption(table, confidence),
     table,
     code=f"""{own}
 quantity = analysis.QUANTITIES["relative_error"]

@@ -82,19 +82,18 @@ if points.is_empty():
 
 @st.cache_data(max_entries=32, show_spinner="Fitting the regions …")
 def fitted_regions(
-    states: pl.DataFrame, column: str, by: str, horizontal: str, confidence: float
+    origin: tuple[str, ...], _states: pl.DataFrame, column: str, by: str, horizontal: str, confidence: float
 ) -> analysis.Regions:
-    """The fits, kept as long as neither the data nor the choice changes."""
-    return analysis.fit_regions(states, analysis.QUANTITIES[column], by, horizontal, confidence)
+    """The fits, kept as long as neither the data nor the choice changes; Streamlit's hash of states is a sample's."""
+    return analysis.fit_regions(_states, analysis.QUANTITIES[column], by, horizontal, confidence)
 
 
-regions = fitted_regions(states, column, by, horizontal, confidence)
+regions = fitted_regions((*setting.origin(), own), states, column, by, horizontal, confidence)
 fitted = f"""{own}
 quantity = analysis.QUANTITIES[{column!r}]
 regions = analysis.fit_regions(states, quantity, {by!r}, {horizontal!r}, {confidence})
 """
-intervals = ", ".join(sorted(set(regions.curves["interval"].drop_nulls())))
-method = f"{captions.REGION_LINES}, with {confidence:.0%} intervals in the table: {intervals}. {captions.NO_REGIONS}"
+method = captions.region_caption(regions, confidence)
 figures.show_figure(
     f"scaling-regions-{column}-by-{by}",
     captions.region_headline(regions, quantity),
@@ -130,8 +129,7 @@ figures.show_figure(
     f"region-boundaries-{column}-by-{by}",
     f"Where the power law ends, by {COMPARED[by]}",
     charts.region_boundaries(regions, by, horizontal),
-    f"Upper boundary: below it the error rises from the low-error plateau; lower boundary: below it lies the high-error "
-    f"plateau. Bars: {confidence:.0%}; {captions.CUT}. Curves without a plateau have no boundary there.",
+    captions.boundary_caption(confidence),
     regions.values,
     code=f"""{fitted}table = regions.values
 chart = charts.region_boundaries(regions, {by!r}, {horizontal!r})""",

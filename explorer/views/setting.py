@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 import streamlit as st
 
-from explorer import analysis, charts, loading
+from explorer import analysis, captions, charts, loading
 from explorer.views import address
 
 # Of the session: the lines of code that choose the page's states.
@@ -41,6 +41,12 @@ def trained_networks(what: str) -> pl.DataFrame:
 def lines() -> list[str]:
     """Python lines that make the page's states from `study`, as far as they are chosen here."""
     return list(st.session_state[_LINES])
+
+
+def origin() -> tuple[str, ...]:
+    """What the page's states, as they are chosen here, come from: all that decides them, as the key of a cache."""
+    shown = loading.selected()
+    return (str(shown.path), shown.fingerprint, *lines())
 
 
 def say_nothing_is_open() -> None:
@@ -144,3 +150,13 @@ def warn_of_mixed_settings(states: pl.DataFrame, across: tuple[str, ...] = ()) -
     if missing:
         sides = ", ".join(str(side) for side in missing)
         st.warning(f"No reference energy for L = {sides}: these sides have no energy error yet.")
+
+
+def show_stale_runs(runs: pl.DataFrame) -> None:
+    """Which runs older code trained, where there are any."""
+    stale = analysis.stale_runs(runs)
+    if stale.is_empty():
+        return
+    st.warning(captions.stale_sentence(stale, len(runs)))
+    with st.expander("Stale runs"):
+        st.dataframe(stale, hide_index=True, key="stale runs")

@@ -31,8 +31,7 @@ figures.show_figure(
     f"training-{run_id}",
     f"Energy of {names[run_id]}",
     charts.training_curve(steps, run["sites"], run["reference_energy"]),
-    "Each mark: the sampled energy before one training step, with one standard error; of the first 100 "
-    "steps of a level all, then every tenth. Dashed: the reference energy.",
+    captions.TRAINING_CAPTION,
     steps,
     code=f"""table = study.steps_of("{run_id}").sort("level", "step")
 run = states.filter(pl.col("run_id") == "{run_id}").row(0, named=True)

@@ -134,9 +134,7 @@ def _show_criterion(
         charts.level_steps(
             points, analysis.detect_transitions(states, column, confidence, order.column), criterion
         ),
-        f"Each step at the midpoint of ln nᵣ; geometric means over {captions.how_many(points['trajectories'])} "
-        f"trajectories, 68% intervals by Student's t, or the measurement error where there is one. Bars: the {confidence:.0%} interval of the "
-        "place of the largest step, at its height. Open marks: losses that sampling finds negative.",
+        captions.step_caption(points, confidence),
         points,
     )
 
@@ -150,9 +148,7 @@ def show_envelope(states: pl.DataFrame, order: analysis.Quantity) -> None:
         f"lowest-energies-{order.column}",
         f"{order.name.capitalize()} of the lowest energies",
         charts.envelope(points, lowest, order),
-        f"Marks: at each density the network of lowest energy over all seeds and variants "
-        f"({captions.how_many(lowest['networks'])} networks of {captions.how_many(lowest['trajectories'])} trajectories). "
-        "Broad lines: means of the trajectories. A jump that only these have is one of stuck or unlucky networks.",
+        captions.envelope_caption(lowest),
         lowest,
     )
 
@@ -167,7 +163,6 @@ def show_drift(steps: pl.DataFrame) -> None:
         "energy-drift",
         "Does the energy still fall?",
         charts.energy_drift(known),
-        "Slope of the training energy over the last fifth of a level's steps, in units of its standard error, a mark "
-        "each trained network. Dashed: 0 and −3, below which an energy was still falling.",
+        captions.DRIFT_CAPTION,
         known,
     )

@@ -5,10 +5,13 @@ import shutil
 import zipfile
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from explorer import analysis, charts
 from explorer.bundle import packed_export
+from nqs.identity import NUMERICS_VERSION
 from orchestrator.data_dictionary import EXPORTED
 from orchestrator.export import export_study
 from orchestrator.store import REPOSITORY_REFERENCES, read_study
@@ -128,3 +131,23 @@ def test_references_say_how_certain_they_are(app, finished):
     assert not test.exception and not test.error
     assert "reference energies" in test.markdown[0].value
     assert set(test.dataframe[0].value["method"]) == set(read_study(finished).references["method"])
+
+
+@pytest.mark.parametrize("page", ["overview", "data"])
+def test_runs_that_older_code_trained_are_told_of_in_an_export_too(app, tmp_path, page):
+    """Its column `status` is that of its day; three of the 48 runs get the version before this program's."""
+    study = tmp_path / "older"
+    shutil.copytree(REPOSITORY_REFERENCES.parent / "toric_exact-laptop", study)
+    runs = pq.read_table(study / "runs.parquet")
+    versions = [NUMERICS_VERSION - (row < 3) for row in range(len(runs))]
+    place = runs.schema.get_field_index("numerics_version")
+    older = runs.set_column(
+        place, runs.schema.field(place), pa.array(versions, runs.schema.field(place).type)
+    )
+    pq.write_table(older, study / "runs.parquet")
+    told = app(study, page).warning
+    assert len(told) == 1 and f"3 of {len(runs)} runs are stale" in told[0].value
+    assert (
+        f"numerics version {NUMERICS_VERSION - 1}, and this program has {NUMERICS_VERSION}" in told[0].value
+    )
+    assert not app(REPOSITORY_REFERENCES.parent / "toric_exact-laptop", page).warning
