@@ -25,6 +25,7 @@ from explorer.analysis import (
     Quantity,
     Regions,
 )
+from explorer.analysis.collapse import FEWEST_SIDES
 from explorer.analysis.regions import EXPONENT, HIGH, LOW, MOST_MISFIT
 from explorer.numbers import NONE, SUPERSCRIPTS, interval, interval_alone, with_error, with_two_errors
 from nqs.identity import NUMERICS_VERSION
@@ -522,7 +523,8 @@ def collapse_caption(fit: Collapse, systematics: pl.DataFrame) -> str:
     )
     choices = systematics["fits"].min()
     if choices > 1:
-        varied = f"Systematic errors: half of the range over {choices} choices of the window and the smallest side."
+        what = "the window and the smallest side" if len(fit.sides) > FEWEST_SIDES else "the window"
+        varied = f"Systematic errors: half of the range over {choices} choices of {what}."
     else:
         varied = "No narrower window and no larger smallest side has a fit: the systematic error is unknown."
     sentences = [marks, varied, quality]

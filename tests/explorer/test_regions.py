@@ -164,6 +164,20 @@ def test_a_fall_that_only_steepens_has_no_exponent():
     assert re.search("the power is at most (18|19|20), between 88 and 100", found.curves["remark"][0])
 
 
+@pytest.mark.parametrize("confidence", [0.68, 0.95])
+def test_trajectories_that_differ_by_decades_make_no_power_law_at_any_confidence(confidence):
+    """Two straight lines of powers 0.5 and 3, as at h = 0.1 of fields-laptop: one power law has any exponent."""
+    states = made_up(trajectories=2, offset=0.0, along=0.1)
+    steeper = pl.when(pl.col("dense_run_id") == "0").then(-0.5).otherwise(-3.0)
+    noise = 1 + 0.2 * (pl.col("relative_error").rank() / pl.len() - 0.5)
+    found = fits_of(
+        states.with_columns(relative_error=noise * pl.col("parameters_per_spin").pow(steeper)),
+        confidence=confidence,
+    )
+    assert found.values.is_empty() and found.lines.is_empty()
+    assert "Whether it is one power law can't be told" in found.curves["remark"][0]
+
+
 def test_too_few_densities_and_rising_errors_get_a_sentence():
     few = fits_of(made_up(window=slice(0, 5)))
     assert few.values.is_empty() and "too few" in few.curves["remark"][0]
