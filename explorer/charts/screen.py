@@ -50,7 +50,7 @@ def on_screen(chart: alt.TopLevelMixin, headline: str, rows: int, dark: bool = F
     shown = _zoomable(chart)
     if dark:
         shown = _recoloured(shown)
-    return shown.properties(description=description(chart, headline, rows))
+    return _with(shown, description=description(chart, headline, rows))
 
 
 def description(chart: alt.TopLevelMixin, headline: str, rows: int) -> str:
@@ -78,9 +78,17 @@ def _zoomable(chart: alt.TopLevelMixin) -> alt.TopLevelMixin:
             channel["scale"] is None or not channel["shorthand"].endswith(":Q") for channel in found
         ):
             return chart
-    shown = chart.copy(deep=False)
-    shown.layer = [_zoomable_layer(layer) for layer in chart.layer]
-    return shown.add_params(alt.selection_interval(name="zoom", bind="scales", zoom=_ZOOM, translate=_MOVE))
+    first, *others = (_zoomable_layer(layer) for layer in chart.layer)
+    zoom = alt.selection_interval(name="zoom", bind="scales", zoom=_ZOOM, translate=_MOVE)
+    return _with(chart, layer=[first.add_params(zoom), *others])
+
+
+def _with(part: alt.SchemaBase, **properties) -> alt.SchemaBase:
+    """A part with some properties changed; `copy` and `properties` of a layered chart copy every tick of every layer."""
+    new = copy.copy(part)
+    # Altair keeps a part's properties under this name, and only there.
+    object.__setattr__(new, "_kwds", part._kwds | properties)
+    return new
 
 
 def _zoomable_layer(layer: alt.Chart) -> alt.Chart:
@@ -123,10 +131,7 @@ def _recoloured(part):
     if isinstance(part, dict):
         return {key: _of_dark(key, value) for key, value in part.items()}
     if isinstance(part, alt.SchemaBase):
-        new = copy.copy(part)
-        # Altair keeps a part's properties under this name, and only there.
-        object.__setattr__(new, "_kwds", {key: _of_dark(key, value) for key, value in part._kwds.items()})
-        return new
+        return _with(part, **{key: _of_dark(key, value) for key, value in part._kwds.items()})
     return part
 
 
