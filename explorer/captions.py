@@ -452,7 +452,8 @@ def region_headline(found: Regions, quantity: Quantity) -> str:
     plateaus = [
         f"{(values['value'] == plateau).sum()} of {curves} reach a {plateau}" for plateau in (LOW, HIGH)
     ]
-    return f"{name} falls with the power {power} of the weights; {_listed(plateaus + refused)}"
+    where = "" if len(exponents) == curves else f" in {len(exponents)} of {curves} curves"
+    return f"{name} falls with the power {power} of the weights{where}; {_listed(plateaus + refused)}"
 
 
 def region_table(found: Regions, by: str, names: list[str]) -> pl.DataFrame:

@@ -296,6 +296,8 @@ def _fit_curve(curve: _Curve, confidence: float, generator: np.random.Generator)
         remarks = [*remarks, _misfit_sentence(misfit, x, y)]
         if misfit.size > MOST_MISFIT:
             return _Found(densities, trajectories, tuple(remarks), misfit=misfit)
+    if trajectories == 1:
+        remarks = [*remarks, "Whether it is of this form is not tested: that takes two trajectories."]
     resample = _leave_one_out if trajectories > 1 else _drawn_again
     resampled = resample(shape, parameters, scatter, curve, generator)
     told, unclear = _told_apart(_with_intervals(shape, parameters, resampled, curve, _JUDGED_AT), curve)
