@@ -444,11 +444,10 @@ def _export(options: argparse.Namespace, plan: Plan, out: Path) -> int:
 
 
 def _merge(options: argparse.Namespace, plan: Plan, directory: RunDirectory) -> int:
-    from orchestrator.merging import merge, merge_sentences
-    from orchestrator.store import read_study
+    from orchestrator.merging import merge, merge_sentences, read_source
 
-    # Read before the directory is made.
-    source = read_study(options.merge)
+    # Read and refused before the directory is made.
+    source = read_source(options.merge, plan)
     with directory.lock():
         directory.prepare()
         directory.write_plan(plan)

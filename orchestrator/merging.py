@@ -6,15 +6,37 @@ is taken whole: what its later levels are grew out of its earlier ones.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import polars as pl
 
-from orchestrator.compaction import write_compacted
+from orchestrator.compaction import FILE_BYTES, write_compacted
 from orchestrator.plan import Plan
 from orchestrator.run_directory import RunDirectory, StudyError
-from orchestrator.store import Study, read_study
+from orchestrator.store import Study, counting_rows, read_study
+from orchestrator.table_files import files_of, read_table
 from orchestrator.tables import ATTEMPTS, MASKS, REFERENCES, RUNS, STATES, STEPS, TABLES_VERSION, WEIGHTS
+from orchestrator.units import starting_networks, units_of
 
 _NETWORK = ["run_id", "level"]
+
+
+def read_source(path: Path | str, plan: Plan) -> Study:
+    """The study in a run directory or an export, whole, as `merge` takes it in.
+
+    Raises:
+        StudyError: there is none, it is of another sweep or profile than the plan, or has a damaged file.
+    """
+    source = read_study(path)
+    if (source.sweep, source.profile) != (plan.sweep, plan.profile):
+        raise StudyError(
+            f"{source.path} belongs to sweep {source.sweep!r} at profile {source.profile!r}, not to "
+            f"{plan.sweep!r} at {plan.profile!r}"
+        )
+    source.read_large_tables()
+    if source.problems:
+        raise StudyError(source.problems[0])
+    return source
 
 
 def merge(directory: RunDirectory, plan: Plan, source: Study) -> dict:
@@ -22,54 +44,61 @@ def merge(directory: RunDirectory, plan: Plan, source: Study) -> dict:
 
     A run of which both have begun different histories stays as it is here, and so does what starts from it.
 
+    A network whose weights were left out here gets them where it is the same one.
+
     Args:
         directory: prepared, with the plan written.
-        source: of the same sweep and profile.
+        source: from `read_source`.
 
     Returns:
         `source`, its path; `networks` and `runs`, how many were taken in; `kept`, ids of runs whose histories differ
-        and which were not; `weights_left_out`, how many of the networks came without weights.
+        and which were not; `weights_left_out`, how many of the networks came without weights; `weights_taken_in`, how
+        many networks that were here without weights have them now.
 
     Raises:
-        StudyError: the source is of another sweep or profile or has a damaged file, or a file cannot be written.
+        StudyError: the directory has a damaged file, or a file cannot be written.
     """
-    if (source.sweep, source.profile) != (plan.sweep, plan.profile):
-        raise StudyError(
-            f"{source.path} belongs to sweep {source.sweep!r} at profile {source.profile!r}, not to "
-            f"{plan.sweep!r} at {plan.profile!r}"
-        )
     own = read_study(directory.path, plan)
-    differing = _differing_runs(own.states, source.states)
-    networks = _not_in(source.states, own.states, _NETWORK).filter(~_descends_from(differing))
-    weights, steps = (_of(frame, networks) for frame in (source.all_weights, source.steps))
-    left_out = _not_in(networks, weights, _NETWORK)
-    masks = _of(source.masks, left_out)
-    if problems := [*own.problems, *source.problems]:
-        raise StudyError(problems[0])
-    ended = source.runs.filter(pl.col("outcome").is_not_null() & ~_descends_from(differing))
-    runs = _not_in(ended, own.runs.filter(pl.col("outcome").is_not_null()), ["run_id", "levels"])
-    # States last: they commit what the others have.
+    own_runs = counting_rows(read_table(directory, RUNS, own.problems), own.states)
+    if own.problems:
+        raise StudyError(own.problems[0])
+    differing = _differing_runs(own, source)
+    staying = pl.col("run_id").is_in(_with_what_starts_from(differing, plan, source.runs))
+    states = source.states.filter(~staying)
+    networks = _not_in(states, own.states, _NETWORK)
+    completed = _completed(own.states, states)
+    taken = pl.concat([networks, completed])
+    weights = _of(source.all_weights, taken)
+    left_out = _not_in(taken, weights, _NETWORK)
+    ended = source.runs.filter(pl.col("outcome").is_not_null() & ~staying)
+    # Not `own.runs`, where one that is to have more levels than when it ended has no outcome.
+    runs = _not_in(ended, own_runs, ["run_id", "levels"])
     frames = {
         WEIGHTS: weights,
-        STEPS: steps,
-        MASKS: masks,
+        STEPS: _of(source.steps, taken),
+        MASKS: _of(source.masks, left_out),
         REFERENCES: _not_in(source.references, own.references, list(REFERENCES.key)),
-        ATTEMPTS: _not_in(source.attempts, own.attempts, list(ATTEMPTS.key)),
+        # What failed there and has no result is untried here.
+        ATTEMPTS: _not_in(_of(source.attempts, networks), own.attempts, list(ATTEMPTS.key)),
         RUNS: runs,
-        STATES: networks.with_columns(
+        STATES: taken.with_columns(
             weights_left_out=pl.when(pl.struct(_NETWORK).is_in(_keys(left_out))).then(pl.lit(True))
         ),
     }
+    # States last: they commit what the others have.
     for table, frame in frames.items():
-        if not frame.is_empty():
-            rows = frame.select(table.names).sort(table.key, maintain_order=True)
-            write_compacted(directory, table, rows, [_source(source)])
+        if table is STATES:
+            _remove_uncommitted(directory, networks)
+        rows = frame.select(table.names).sort(table.key, maintain_order=True)
+        for part in rows.iter_slices(max(1, rows.height * FILE_BYTES // max(1, rows.estimated_size()))):
+            write_compacted(directory, table, part, [_source(source)])
     return {
         "source": str(source.path),
         "networks": networks.height,
         "runs": runs.height,
         "kept": differing,
         "weights_left_out": left_out.height,
+        "weights_taken_in": completed.height,
     }
 
 
@@ -85,17 +114,49 @@ def _not_in(frame: pl.DataFrame, other: pl.DataFrame, key: list[str]) -> pl.Data
     return frame.join(other, on=key, how="anti", nulls_equal=True, maintain_order="left")
 
 
-def _differing_runs(own: pl.DataFrame, other: pl.DataFrame) -> list[str]:
-    """Runs with a level of which the two studies have different energies."""
-    both = own.join(other, on=_NETWORK, suffix="_there")
-    return (
-        both.filter(pl.col("energy").ne_missing(pl.col("energy_there")))["run_id"].unique().sort().to_list()
-    )
+def _completed(own: pl.DataFrame, other: pl.DataFrame) -> pl.DataFrame:
+    """The other study's rows of networks whose weights were left out of ours and not of it."""
+    lacking = own.filter(pl.col("weights_left_out"))
+    whole = other.filter(~pl.col("weights_left_out").fill_null(False))
+    return whole.join(lacking, on=[*_NETWORK, "energy"], how="semi", nulls_equal=True, maintain_order="left")
 
 
-def _descends_from(run_ids: list[str]) -> pl.Expr:
-    ancestors = ("run_id", "trajectory_run_id", "dense_run_id")
-    return pl.any_horizontal(pl.col(name).is_in(run_ids).fill_null(False) for name in ancestors)
+def _differing_runs(own: Study, other: Study) -> list[str]:
+    """Runs with a level of which the two studies have different energies, or which diverged in one of them alone."""
+    both = own.states.join(other.states, on=_NETWORK, suffix="_there")
+    found = {*both.filter(pl.col("energy").ne_missing(pl.col("energy_there")))["run_id"]}
+    for one, another in ((own, other), (other, own)):
+        diverged = one.runs.filter(outcome="diverged")["run_id"].implode()
+        beyond = _not_in(another.states, one.states, _NETWORK)
+        found |= {*beyond.filter(pl.col("run_id").is_in(diverged))["run_id"]}
+    return sorted(found)
+
+
+def _with_what_starts_from(differing: list[str], plan: Plan, runs: pl.DataFrame) -> list[str]:
+    """Some runs and all that start from them."""
+    found = set(differing)
+    for run_id, job in plan.jobs.items():
+        # Parents come first, and later levels start from no other runs than the first.
+        given = starting_networks(units_of(run_id, job)[0], job)
+        if not found.isdisjoint(network.run_id for network in given):
+            found.add(run_id)
+    # What a run that is not asked for starts from only its family says.
+    families = runs.filter(pl.col("run_id").is_in(found))["dense_run_id"].drop_nulls().implode()
+    unplanned = ~pl.col("run_id").is_in([*plan.jobs])
+    return sorted(found | {*runs.filter(unplanned & pl.col("dense_run_id").is_in(families))["run_id"]})
+
+
+def _remove_uncommitted(directory: RunDirectory, networks: pl.DataFrame) -> None:
+    """Remove what a kill left of some networks before they were committed: it would be read after what is taken in."""
+    keys = {*networks.select(_NETWORK).iter_rows()}
+    names = {directory.part_name(*key) for key in keys}
+    for table in (WEIGHTS, STEPS, RUNS):
+        for path in files_of(directory, table):
+            if path.name in names:
+                directory.remove(path)
+    for checkpoint in directory.all_checkpoints():
+        if (checkpoint.run_id, checkpoint.level) in keys:
+            directory.remove_checkpoint(checkpoint)
 
 
 def _source(study: Study) -> dict:
@@ -124,6 +185,10 @@ def merge_sentences(data: dict) -> list[str]:
     if data["weights_left_out"]:
         sentences.append(
             f"{counted(range(data['weights_left_out']), 'network')} came without weights, which the export left out"
+        )
+    if data["weights_taken_in"]:
+        sentences.append(
+            f"the weights of {counted(range(data['weights_taken_in']), 'network')} that lacked them here came, too"
         )
     if data["kept"]:
         sentences.append(

@@ -165,6 +165,10 @@ class Study:
         """The table `masks`; of a run directory those alone whose weights an export left out before they came here."""
         return self._of_committed(MASKS)
 
+    def read_large_tables(self) -> None:
+        """Read `steps`, `all_weights` and `masks` now, so that `problems` has all that there are."""
+        _ = self.steps, self.all_weights, self.masks
+
     def weights(self, run_id: str, level: int) -> NetworkWeights:
         """A trained network's live weights, by layer.
 
@@ -306,21 +310,30 @@ def network_weights(rows: pl.DataFrame) -> NetworkWeights:
 # --- joining
 
 
-def _counting_runs(runs: pl.DataFrame, states: pl.DataFrame) -> pl.DataFrame:
-    """The row of `runs` that counts for each run.
+_LAST_LEVEL = pl.coalesce("levels", "level", pl.lit(0, pl.Int32))
 
-    A row written just before a kill has no committed last level and doesn't count; a diverged run's
-    has none either and does. Of a trajectory that was extended the longest history counts.
+
+def counting_rows(runs: pl.DataFrame, states: pl.DataFrame) -> pl.DataFrame:
+    """The rows of `runs` that count.
+
+    One written just before a kill has no committed last level and doesn't count; a diverged run's has none
+    either and does.
     """
-    last_level = pl.coalesce("levels", "level", pl.lit(0, pl.Int32))
-    committed = states.select("run_id", "level").with_columns(committed=pl.lit(True))
+    committed = states.select("run_id", last_level="level", committed=pl.lit(True))
     return (
-        runs.with_columns(last_level=last_level)
-        .join(committed, left_on=("run_id", "last_level"), right_on=("run_id", "level"), how="left")
+        runs.with_columns(last_level=_LAST_LEVEL)
+        .join(committed, on=("run_id", "last_level"), how="left")
         .filter(pl.col("committed").fill_null(False) | (pl.col("outcome") == "diverged"))
-        .sort("last_level", "finished_at")
-        .unique("run_id", keep="last", maintain_order=True)
         .drop("last_level", "committed")
+    )
+
+
+def _counting_runs(runs: pl.DataFrame, states: pl.DataFrame) -> pl.DataFrame:
+    """The row of `runs` that counts for each run; of a trajectory that was extended the longest history does."""
+    return (
+        counting_rows(runs, states)
+        .sort(_LAST_LEVEL, "finished_at")
+        .unique("run_id", keep="last", maintain_order=True)
     )
 
 

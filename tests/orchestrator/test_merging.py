@@ -8,7 +8,7 @@ import pytest
 from orchestrator import merging
 from orchestrator.__main__ import FAILED, REFUSED, main
 from orchestrator.export import export_study, needed_networks
-from orchestrator.merging import merge
+from orchestrator.merging import merge, merge_sentences, read_source
 from orchestrator.plan import Tickets
 from orchestrator.run_directory import RunDirectory, StudyError
 from orchestrator.standing import Standing
@@ -20,12 +20,12 @@ from tests.orchestrator.studies import assert_same_tables, run_ids, run_study, s
 PLAN = small_plan()
 
 
-def merged_into(path, source) -> dict:
+def merged_into(path, source, plan=PLAN) -> dict:
     directory = RunDirectory(path)
     with directory.lock():
         directory.prepare()
-        directory.write_plan(PLAN)
-        return merge(directory, PLAN, read_study(source))
+        directory.write_plan(plan)
+        return merge(directory, plan, read_source(source, plan))
 
 
 def thin_export(source, target):
@@ -97,6 +97,23 @@ def test_runs_that_would_start_from_weights_left_out_are_refused(finished, tmp_p
     assert Standing.of(PLAN, tmp_path / "run").problems == []
 
 
+def test_the_directory_that_was_exported_brings_the_weights_that_the_export_left_out(finished, tmp_path):
+    more = small_plan(tickets=Tickets(variants=["init_imp"], levels=[1]))
+    merged_into(tmp_path / "run", thin_export(finished, tmp_path / "export"))
+    assert "--merge the directory that was exported" in Standing.of(more, tmp_path / "run").problems[0]
+    data = merged_into(tmp_path / "run", finished)
+    assert (data["networks"], data["runs"], data["weights_left_out"], data["weights_taken_in"]) == (
+        0,
+        0,
+        0,
+        6,
+    )
+    assert "the weights of 6 networks that lacked them here came, too" in merge_sentences(data)
+    assert Standing.of(more, tmp_path / "run").problems == []
+    assert_same_tables(read_study(tmp_path / "run"), read_study(finished))
+    assert merged_into(tmp_path / "run", finished)["weights_taken_in"] == 0
+
+
 def test_another_history_stays_out_with_all_that_starts_from_it(finished, tmp_path, monkeypatch):
     """Another machine's rounding: the same runs, other numbers."""
     monkeypatch.setattr("tests.orchestrator.fake_engine._uniform", lambda *what: len(repr(what)) % 7 / 7)
@@ -153,7 +170,4 @@ def test_what_cannot_be_merged_is_refused_and_nothing_is_made(what, finished, tm
     assert code == REFUSED != FAILED
     error = capsys.readouterr().err
     assert str(source) in error and error.count("\n") == 1
-    assert (
-        not (tmp_path / "run" / "tables" / "states").exists()
-        or read_study(tmp_path / "run").states.is_empty()
-    )
+    assert not (tmp_path / "run").exists()
