@@ -9,13 +9,15 @@ from orchestrator import merging
 from orchestrator.__main__ import FAILED, REFUSED, main
 from orchestrator.export import export_study, needed_networks
 from orchestrator.merging import merge, merge_sentences, read_source
-from orchestrator.plan import Tickets
+from orchestrator.plan import Regrowth, Tickets
 from orchestrator.run_directory import RunDirectory, StudyError
 from orchestrator.standing import Standing
 from orchestrator.store import read_study
+from orchestrator.tables import STATES
 from orchestrator.units import Unit
+from tests.orchestrator import fake_engine
 from tests.orchestrator.fake_engine import FakeEngine
-from tests.orchestrator.studies import assert_same_tables, run_ids, run_study, small_plan
+from tests.orchestrator.studies import assert_same_tables, run_ids, run_study, small_plan, statuses
 
 PLAN = small_plan()
 
@@ -26,6 +28,16 @@ def merged_into(path, source, plan=PLAN) -> dict:
         directory.prepare()
         directory.write_plan(plan)
         return merge(directory, plan, read_source(source, plan))
+
+
+def other_numbers(monkeypatch, *units):
+    """As on a machine that rounds otherwise, in the training of these units."""
+    uniform = fake_engine._uniform
+    monkeypatch.setattr(
+        fake_engine,
+        "_uniform",
+        lambda *what: uniform(*what, "elsewhere") if what[:2] in units else uniform(*what),
+    )
 
 
 def thin_export(source, target):
@@ -124,6 +136,91 @@ def test_another_history_stays_out_with_all_that_starts_from_it(finished, tmp_pa
     assert data["kept"] == begun and 0 < len(begun) < 3
     after = read_study(tmp_path / "run").states.filter(pl.col("dense_run_id").is_in(begun))
     assert after.select("run_id", "level", "energy").equals(before.states.select("run_id", "level", "energy"))
+
+
+def test_failures_elsewhere_are_none_here(tmp_path, monkeypatch):
+    """Of a run that stays as here, nor of one that was not tried here."""
+    plan = small_plan(replicates=1)
+    (trajectory,) = run_ids(plan, "trajectory")
+    run_study(tmp_path / "source", plan, FakeEngine(bugs=((trajectory, 2),)))
+    assert read_study(tmp_path / "source").attempts.height == 1
+    other_numbers(monkeypatch, (trajectory, 1))
+    run_study(tmp_path / "other", plan, stop_after=5)
+    for name, kept in (("other", [trajectory]), ("new", [])):
+        assert merged_into(tmp_path / name, tmp_path / "source", plan)["kept"] == kept
+        assert read_study(tmp_path / name).states["level"].to_list() == [0, 1]
+        assert {*statuses(tmp_path / name).values()} == {"done", "ready", "waiting"}
+
+
+@pytest.mark.parametrize("up_to", [None, 10.3])
+def test_a_branch_that_differs_stays_out_whether_its_next_ticket_is_asked_for_or_not(
+    up_to, tmp_path, monkeypatch
+):
+    """64 weights on 4 sites, by hand: 12.75, 10.25, 8.25 a spin at levels 1 to 3."""
+    changes = {"replicates": 1, "methods": ["imp_ct"], "tickets": None}
+    plan = small_plan(**changes, regrowth=Regrowth(turns=[8.3]))
+    run_study(tmp_path / "source", plan)
+    sparser, next_one = run_ids(plan, "ticket")
+    other_numbers(monkeypatch, (sparser, 2))
+    run_study(tmp_path / "run", plan, stop_after=11)
+    asked = small_plan(**changes, regrowth=Regrowth(turns=[8.3], up_to=up_to))
+    assert (next_one in asked.jobs) == (up_to is None)
+    data = merged_into(tmp_path / "run", tmp_path / "source", asked)
+    assert (data["networks"], data["runs"], data["kept"]) == (0, 0, [sparser])
+    assert read_study(tmp_path / "run").states.filter(kind="ticket")["run_id"].to_list() == [sparser]
+
+
+@pytest.mark.parametrize(("kind", "level"), [("dense", 0), ("trajectory", 2)])
+def test_a_run_that_diverged_in_one_study_alone_differs(kind, level, tmp_path):
+    plan = small_plan(replicates=1)
+    (run_id,) = run_ids(plan, kind)
+    run_study(tmp_path / "diverged", plan, FakeEngine(diverges=((run_id, level),)))
+    run_study(tmp_path / "done", plan)
+    for here, there in (("diverged", "done"), ("done", "diverged")):
+        before = statuses(tmp_path / here)
+        data = merged_into(tmp_path / here, tmp_path / there, plan)
+        assert (data["networks"], data["runs"], data["kept"]) == (0, 0, [run_id])
+        assert statuses(tmp_path / here) == before
+
+
+def test_a_divergence_beyond_what_is_here_is_taken_in(tmp_path):
+    plan = small_plan(replicates=1)
+    (trajectory,) = run_ids(plan, "trajectory")
+    run_study(tmp_path / "source", plan, FakeEngine(diverges=((trajectory, 2),)))
+    run_study(tmp_path / "run", plan, stop_after=5)
+    data = merged_into(tmp_path / "run", tmp_path / "source", plan)
+    assert (data["networks"], data["runs"], data["kept"]) == (0, 1, [])
+    assert statuses(tmp_path / "run") == statuses(tmp_path / "source")
+
+
+def test_what_a_kill_left_here_does_not_count_before_what_is_taken_in(finished, tmp_path, monkeypatch):
+    """Weights, steps, ended run and checkpoint of a level whose row of states was never written."""
+    unit = Unit(run_ids(PLAN, "trajectory")[0], 3)
+    other_numbers(monkeypatch, unit)
+    run_study(tmp_path / "run", PLAN)
+    directory = RunDirectory(tmp_path / "run")
+    directory.part(STATES, *unit).unlink()
+    assert [found.level for found in directory.checkpoints_of(unit.run_id)] == [3]
+    assert merged_into(tmp_path / "run", finished)["networks"] == 1
+    assert_same_tables(read_study(tmp_path / "run"), read_study(finished))
+    ended = [read_study(path).runs.filter(run_id=unit.run_id) for path in (tmp_path / "run", finished)]
+    assert ended[0]["finished_at"].equals(ended[1]["finished_at"])
+    assert directory.checkpoints_of(unit.run_id) == []
+
+
+def test_runs_that_are_to_have_more_levels_are_taken_in_once(finished, tmp_path):
+    longer = small_plan(levels=4)
+    assert merged_into(tmp_path / "run", finished, longer)["runs"] == 8
+    files = sorted((tmp_path / "run").rglob("*.parquet"))
+    assert merged_into(tmp_path / "run", finished, longer)["runs"] == 0
+    assert sorted((tmp_path / "run").rglob("*.parquet")) == files
+
+
+def test_much_is_written_as_several_files(finished, tmp_path, monkeypatch):
+    monkeypatch.setattr(merging, "FILE_BYTES", 4000)
+    merged_into(tmp_path / "run", finished)
+    assert len([*(tmp_path / "run" / "tables" / "weights").iterdir()]) > 1
+    assert_same_tables(read_study(tmp_path / "run"), read_study(finished))
 
 
 def test_a_merge_that_is_killed_is_ended_by_the_next(finished, tmp_path, monkeypatch):
