@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 
 import polars as pl
@@ -30,6 +31,8 @@ PLATEAU = 2.0
 RESOLVED = 2.0
 # Tickets of these weights per spin are compared: the plateau's end and the power law.
 WINDOWS = ((5.0, 13.0), (13.0, 40.0))
+# Weights per spin between which networks are averaged.
+STRETCHES = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 50.0)
 # A100 hours of a trajectory with its pre-training in the paper's Table 9, by sweep and side.
 PAPER_HOURS = dict(zip(range(4, 11), (4, 5, 6, 10, 13, 16, 20), strict=True))
 
@@ -59,6 +62,7 @@ def print_study(study: Study) -> None:
         _print(f"Regions of the error per spin by {by}", captions.region_table(regions, by, names))
         if by != "width_per_spin":
             _print("Where the state changes", _transitions(own))
+            _print("Broken symmetry, |⟨σz⟩| / ⟨|σz|⟩", _broken_symmetry(trajectories, by))
         if trajectories["side"].n_unique() > 1:
             _print(f"Do sizes agree within a factor of {AGREEMENT:g}", _agreement(trajectories))
         for window in WINDOWS:
@@ -161,11 +165,26 @@ def _transitions(states: pl.DataFrame) -> pl.DataFrame:
                 "field",
                 criterion=pl.lit(criterion),
                 place=place,
+                height="height",
                 **{name: name for name in ("p_value", "trajectories", "envelope_share", "drift_share")},
                 verdict="verdict",
             )
         )
     return pl.concat(found)
+
+
+def _broken_symmetry(states: pl.DataFrame, by: str) -> pl.DataFrame:
+    """Mean over the networks of a stretch of densities: 0 where σz and −σz are as likely, 1 where one sign has all."""
+    share = (pl.col("magnetization_z") / pl.col("abs_magnetization_z")).abs()
+    edges = (0.0, *STRETCHES, float("inf"))
+    names = [f"{low:g} to {high:g}" for low, high in pairwise(edges)]
+    stretch = pl.sum_horizontal(pl.col("parameters_per_spin") > edge for edge in STRETCHES)
+    found = states.group_by(stretch.alias("stretch"), by).agg(share.mean()).sort("stretch", by)
+    table = found.pivot(on=by, index="stretch", values="magnetization_z")
+    return table.select(
+        pl.col("stretch").map_elements(names.__getitem__, pl.String).alias("n_r / N"),
+        pl.exclude("stretch"),
+    )
 
 
 def _agreement(states: pl.DataFrame) -> pl.DataFrame:

@@ -25,6 +25,7 @@ from explorer.analysis import (
     Quantity,
     Regions,
 )
+from explorer.analysis.collapse import FEWEST_SIDES
 from explorer.analysis.regions import EXPONENT, HIGH, LOW, MOST_MISFIT
 from explorer.numbers import NONE, SUPERSCRIPTS, interval, interval_alone, with_error, with_two_errors
 from nqs.identity import NUMERICS_VERSION
@@ -451,7 +452,8 @@ def region_headline(found: Regions, quantity: Quantity) -> str:
     plateaus = [
         f"{(values['value'] == plateau).sum()} of {curves} reach a {plateau}" for plateau in (LOW, HIGH)
     ]
-    return f"{name} falls with the power {power} of the weights; {_listed(plateaus + refused)}"
+    where = "" if len(exponents) == curves else f" in {len(exponents)} of {curves} curves"
+    return f"{name} falls with the power {power} of the weights{where}; {_listed(plateaus + refused)}"
 
 
 def region_table(found: Regions, by: str, names: list[str]) -> pl.DataFrame:
@@ -522,7 +524,8 @@ def collapse_caption(fit: Collapse, systematics: pl.DataFrame) -> str:
     )
     choices = systematics["fits"].min()
     if choices > 1:
-        varied = f"Systematic errors: half of the range over {choices} choices of the window and the smallest side."
+        what = "the window and the smallest side" if len(fit.sides) > FEWEST_SIDES else "the window"
+        varied = f"Systematic errors: half of the range over {choices} choices of {what}."
     else:
         varied = "No narrower window and no larger smallest side has a fit: the systematic error is unknown."
     sentences = [marks, varied, quality]

@@ -42,6 +42,8 @@ LEAST_MISFIT = 0.1
 MOST_MISFIT = float(np.log(1.5))
 # A curve without plateaus is called no power law when its exponent is not known to this factor.
 _WIDEST_EXPONENT = 10.0
+# … by intervals of this confidence, whatever is shown: a reader's choice changes no verdict.
+_JUDGED_AT = 0.95
 # Five parameters and something to judge them by.
 _FEWEST_DENSITIES = 8
 # A power law is seen where it holds so many densities.
@@ -294,10 +296,13 @@ def _fit_curve(curve: _Curve, confidence: float, generator: np.random.Generator)
         remarks = [*remarks, _misfit_sentence(misfit, x, y)]
         if misfit.size > MOST_MISFIT:
             return _Found(densities, trajectories, tuple(remarks), misfit=misfit)
+    if trajectories == 1:
+        remarks = [*remarks, "Whether it is of this form is not tested: that takes two trajectories."]
     resample = _leave_one_out if trajectories > 1 else _drawn_again
     resampled = resample(shape, parameters, scatter, curve, generator)
+    told, unclear = _told_apart(_with_intervals(shape, parameters, resampled, curve, _JUDGED_AT), curve)
     values = _with_intervals(shape, parameters, resampled, curve, confidence)
-    values, unclear = _told_apart(values, curve)
+    values = {name: value for name, value in values.items() if name in told}
     return _Found(
         densities,
         trajectories,
@@ -381,7 +386,7 @@ def _told_apart(
     if set(values) == {EXPONENT} and values[EXPONENT][2] > _WIDEST_EXPONENT * values[EXPONENT][1]:
         low, high = values[EXPONENT][1:]
         return {}, [
-            f"Whether it is one power law can't be told: its exponent has the interval [{low:.2g}, {high:.2g}]."
+            f"Whether it is one power law can't be told: its exponent has the {_JUDGED_AT:.0%} interval [{low:.2g}, {high:.2g}]."
         ]
     for boundary, plateau in ((LOWER, HIGH), (UPPER, LOW)):
         if boundary in values and values[boundary][1] < first and values[boundary][2] > last:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import streamlit as st
 
 from explorer import loading
@@ -21,12 +19,10 @@ def show_story(run_id: str) -> None:
         st.info("An export has no stories: what waits for what, attempts and logs stay in the run directory.")
         return
     try:
-        st.code(_told(str(path), loading.fingerprint(path), run_id), language=None, wrap_lines=True)
+        # Not kept: what runs now, and the end of its log, change without a table that does.
+        with st.spinner("Reading the plan …"):
+            told = story_text(path, run_id)
     except (StudyError, OSError) as error:
         st.warning(f"{error}.")
-
-
-@st.cache_data(max_entries=32, show_spinner="Reading the plan …")
-def _told(path: str, fingerprint: str, run_id: str) -> str:
-    """The story, told anew when a file of the study changed."""
-    return story_text(Path(path), run_id)
+        return
+    st.code(told, language=None, wrap_lines=True)
