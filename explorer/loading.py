@@ -108,6 +108,8 @@ def fingerprint(directory: Path, of_each_file: bool = False) -> str:
         if file.is_file() and not file.name.startswith("."):
             marks.append(_mark(file))
     for folder in sorted(directory.glob("tables/*")):
+        if not folder.is_dir():
+            continue  # what a file manager leaves
         # Names besides the time: two files may come within one tick of the disk's clock.
         marks += [_mark(folder), *os.listdir(folder)]
         if of_each_file:

@@ -41,7 +41,8 @@ def with_error(value: float | None, error: float | None, digits: int = 6) -> str
 def with_two_errors(value: float, statistical: float, systematic: float) -> str:
     """A value with its statistical and then its systematic error, 3.20(30)(4), both in units of the last digit.
 
-    The smaller error is shown with its own first digit, but at most one place beyond the larger's.
+    The smaller error is shown with its own first digit, but at most one place beyond the larger's: one that would
+    be nothing there is 1. Where one is above 1 and has a point, 12.3(1.4)(0.2), both have.
 
     Args:
         value, statistical, systematic: finite; where the larger error is 0 or there is none, as `with_error`.
@@ -99,9 +100,12 @@ def _in_parentheses(value: float, errors: list[float], place: int) -> str:
         shown = "".join(f"({round(error / step) * step})" for error in errors)
         return f"{_signed(f'{rounded:d}', rounded)}{shown}{_power(exponent)}"
     places = min(-place, _DIGITS)
-    # Above one an error keeps its point: 12.3(1.4), below it counts in units of the last digit.
+    # No error is nothing that is not 0.
+    errors = [max(error, 10.0**-places) if error else 0.0 for error in errors]
+    # Above one errors keep their points: 12.3(1.4), below it they count in units of the last digit.
+    in_digits = max(errors) < 1
     shown = [
-        f"{error:.{places}f}" if error >= 1 else str(round(float(f"{error:.{places}f}") * 10**places))
+        str(round(float(f"{error:.{places}f}") * 10**places)) if in_digits else f"{error:.{places}f}"
         for error in errors
     ]
     return f"{_signed(f'{value:.{places}f}', value)}({')('.join(shown)}){_power(exponent)}"

@@ -153,7 +153,7 @@ class CostModel:
         self.members: dict[str, int] = {}
         self._ratios: dict[tuple, list[float]] = defaultdict(list)
         self._first: dict[tuple, list[float]] = defaultdict(list)
-        self._largest: dict[tuple, float] = defaultdict(float)  # arithmetic seconds of a group's largest unit
+        self._work: dict[tuple, list[float]] = defaultdict(list)  # arithmetic seconds of a group's units
         self._compiled: set[tuple] = set()
         self._rates: dict[tuple, float] = {}  # what is worked out of all these, until the next measurement
         self._known: dict[Unit, tuple[tuple, float]] = {}
@@ -205,7 +205,7 @@ class CostModel:
         arithmetic = self._known[unit][1]
         ratio = seconds / arithmetic
         for key in keys:
-            self._largest[key] = max(self._largest[key], arithmetic)
+            self._work[key].append(arithmetic)
         program = slot, compiled_program(job, unit.level), self.members.get(unit.run_id, 1)
         if program in self._compiled:
             for key in keys:
@@ -247,7 +247,7 @@ class CostModel:
         """Rates of trainings that this study has measured, for the next one."""
         groups = (key for key in self._ratios | self._first if len(key) == 3 and key[1] is not None)
         return {
-            Trained(_text(key[0]), *key[1:]): Rate(self._rate(key), self._largest[key])
+            Trained(_text(key[0]), *key[1:]): Rate(self._rate(key), statistics.median(self._work[key]))
             for key in groups
             if key[0][0] != "reference"
         }
@@ -278,18 +278,21 @@ class CostModel:
         return self._rates[key]
 
     def _pooled(self) -> float:
-        """Median rate of the shapes measured on this device, of those with enough work to tell if there are any.
+        """Median rate on this device of the shapes with enough work to tell: measured, else by other studies.
 
-        Else that of other studies' with enough work, else 1.
+        Else that of the others measured, since a study's units are alike, else 1.
         """
         if () not in self._rates:
             of_device = [key for key in (self._ratios | self._first) if key[1:] == (self.device,)]
-            telling = [key for key in of_device if self._largest[key] >= TELLING_SECONDS]
-            rates = [self._rate(key) for key in telling or of_device] or [
+            telling = [key for key in of_device if statistics.median(self._work[key]) >= TELLING_SECONDS]
+            remembered = [
                 rate.ratio
                 for key, rate in self._remembered.items()
                 if key[1:] == (self.device,) and rate.unit_seconds >= TELLING_SECONDS
             ]
+            rates = (
+                [self._rate(key) for key in telling] or remembered or [self._rate(key) for key in of_device]
+            )
             self._rates[()] = statistics.median(rates) if rates else 1.0
         return self._rates[()]
 

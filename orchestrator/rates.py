@@ -43,7 +43,7 @@ class Rate(NamedTuple):
 
     Attributes:
         ratio: of the two times.
-        unit_seconds: what `costs` works out for the largest unit that was measured.
+        unit_seconds: what `costs` works out for a unit, the median of those that were measured.
     """
 
     ratio: float

@@ -140,7 +140,10 @@ class Study:
         return RunDirectory(self.path).log_tail(run_id)
 
     def row_count(self, table: Table) -> int | None:
-        """Rows of a table's committed levels, from its files' footers alone; None where a file is damaged."""
+        """Rows of a table's committed levels, from its files' footers alone; None where a file is damaged.
+
+        More where a compaction or a merge was stopped half-way: a reader drops what is there twice, this doesn't see it.
+        """
         if _is_export(self.path):
             files = [self.path / f"{table.name}.parquet"]
         else:

@@ -68,13 +68,13 @@ def troubled_runs(runs: pl.DataFrame) -> pl.DataFrame:
 
 
 def stale_runs(runs: pl.DataFrame) -> pl.DataFrame:
-    """Ended runs that an older numerics version trained; of an export, too, whose statuses are those of its day.
+    """Done runs that an older numerics version trained; of an export, too, whose statuses are those of its day.
 
     Returns:
         kind, side, variant, level, replicate, numerics_version, code_version, finished_at, run_id.
     """
     return (
-        runs.filter(pl.col("numerics_version") < NUMERICS_VERSION)
+        runs.filter(pl.col("outcome") == "done", pl.col("numerics_version") < NUMERICS_VERSION)
         .select(
             *("kind", "side", "variant", "level", "replicate"),
             *("numerics_version", "code_version", "finished_at", "run_id"),

@@ -63,7 +63,7 @@ def description(chart: alt.TopLevelMixin, headline: str, rows: int) -> str:
             parts.append(f"{kind}: {' '.join(channel['title'].split())}{scale}")
     for channel in _channels(chart, "color"):
         names = channel["scale"]["domain"] if isinstance(channel["scale"], alt.Scale) else alt.Undefined
-        if isinstance(names, (list, tuple)) and isinstance(names[0], str):
+        if isinstance(names, (list, tuple)) and names and isinstance(names[0], str):
             parts.append(f"Told apart: {', '.join(names)}")
             break
     parts.append(f"{rows} rows of data")
@@ -71,7 +71,9 @@ def description(chart: alt.TopLevelMixin, headline: str, rows: int) -> str:
 
 
 def _zoomable(chart: alt.TopLevelMixin) -> alt.TopLevelMixin:
-    """The chart with axes that wheel and drag change, where both are continuous; else as it is."""
+    """The chart with axes that wheel and drag change, where it has layers with continuous ones; else as it is."""
+    if not isinstance(chart, alt.LayerChart):
+        return chart
     for name in ("x", "y"):
         found = list(_channels(chart, name))
         if not found or any(

@@ -1,6 +1,7 @@
 """All figures of the paper on one page, from whatever studies there are."""
 
 from pathlib import Path
+from string import ascii_lowercase
 
 import streamlit as st
 
@@ -17,7 +18,7 @@ if loading.selected() is None:
 
 @st.cache_resource(max_entries=4, show_spinner="Reading all studies …")
 def panels_of(
-    studies: dict[str, str], fingerprints: list[str], dark: bool
+    studies: dict[str, str], fingerprints: list[str | None], dark: bool
 ) -> list[list[tuple[Panel, dict | None]]]:
     """The panels of every figure with their drawings, made anew when a study changed."""
     states = {}
@@ -45,15 +46,17 @@ def heading(figure: Figure) -> str:
 def show(figure: Figure, panels: list[tuple[Panel, dict | None]]) -> None:
     """A figure: its panels side by side, and all of them in one file."""
     st.subheader(heading(figure), anchor=False)
+    letters = iter(ascii_lowercase)  # of what is drawn, here and in the files alike
     for number, (panel, specification) in enumerate(panels):
         # A row at a time, so that a narrow screen has them in order.
         if number % COLUMNS == 0:
             row = st.columns(COLUMNS)
         with row[number % COLUMNS]:
-            st.markdown(f"**{chr(ord('a') + number)}  {panel.title}**")
             if specification is None:
+                st.markdown(f"**{panel.title}**")
                 st.info(panel.caption)
                 continue
+            st.markdown(f"**{next(letters)}  {panel.title}**")
             drawing.show(f"figure {figure.number} {number}", specification)
             st.caption(f"**{panel.differs}** {panel.caption}")
     drawn = [panel for panel, specification in panels if specification is not None]
@@ -63,7 +66,8 @@ def show(figure: Figure, panels: list[tuple[Panel, dict | None]]) -> None:
             lambda: charts.side_by_side([(panel.title, panel.chart) for panel in drawn], COLUMNS),
             figure.question,
             " ".join(
-                f"{chr(ord('a') + n)}: {panel.differs} {panel.caption}" for n, panel in enumerate(drawn)
+                f"{letter}: {panel.differs} {panel.caption}"
+                for letter, panel in zip(ascii_lowercase, drawn, strict=False)
             ),
         )
 
@@ -88,7 +92,8 @@ st.markdown(
     "68 %, clustered by trajectory; each page has more of them."
 )
 studies = {name: str(path) for name, path in loading.names_of(loading.in_reach()).items()}
-fingerprints = [loading.fingerprint(Path(path)) for path in studies.values()]
+# Of what was read: a study that is still being copied is another one when it is whole.
+fingerprints = [loading.open_study(Path(path)).fingerprint for path in studies.values()]
 found = panels_of(studies, fingerprints, drawing.is_dark())
 if any(specification is not None for panels in found for _, specification in panels):
     figures.offer_sheet("figure-sheet", lambda: whole_sheet(found))

@@ -43,10 +43,11 @@ def test_a_value_is_printed_with_its_error_in_parentheses(value, error, expected
     [
         (3.2, 0.3, 0.1, "3.20(30)(10)"),
         (3.2, 0.3, 0.04, "3.20(30)(4)"),
-        # The smaller is at most one place beyond the larger, and may be nothing there.
-        (3.2, 0.3, 0.0004, "3.20(30)(0)"),
+        # The smaller is at most one place beyond the larger, and not nothing there.
+        (3.2, 0.3, 0.0004, "3.20(30)(1)"),
         (-0.12, 0.003, 0.08, "−0.120(3)(80)"),
-        (12.3, 1.4, 0.5, "12.3(1.4)(5)"),
+        (12.3, 1.4, 0.2, "12.3(1.4)(0.2)"),
+        (12.3, 0.2, 1.4, "12.3(0.2)(1.4)"),
         (1.04, 0.02, 0.0, "1.04(2)(0)"),
         (1234.0, 56.0, 300.0, "1230(60)(300)"),
         (1.0, 0.1, math.nan, "1.00(10)"),

@@ -175,6 +175,9 @@ def test_what_a_small_study_took_does_not_scale_a_large_one(own_rates):
     other = job.model_copy(update={"training": Training(samples=16)})
     new = CostModel(large.measurement, rates.remembered())
     assert new.seconds(Unit("other", 0), other) == pytest.approx(3 * new.arithmetic(Unit("other", 0), other))
+    # … rather than short levels of its own.
+    observed(new, small, run_ids(small, "dense"), 0, [0.03] * 2, device="cpu:cpu")
+    assert new.seconds(Unit("other", 0), other) == pytest.approx(3 * new.arithmetic(Unit("other", 0), other))
 
 
 def test_rates_of_another_machine_or_another_arithmetic_are_not_taken(own_rates, monkeypatch):
