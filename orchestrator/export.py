@@ -120,8 +120,23 @@ def _write(study: Study, target: Path, table: Table, frame: pl.DataFrame, format
         "created_at": datetime.now(UTC).isoformat(),
     } | ({"only": study.only} if study.only else {})
     columns = frame.to_arrow().cast(_arrow_schema(EXPORTED[table], provenance))
-    _replace(path, lambda aside: pq.write_table(columns, aside, compression="zstd"))
+    floats, others = _leaves(columns.schema)
+    # Their bytes sorted by significance, floats are a quarter smaller; every reader of the format knows it.
+    options = {"compression": "zstd", "use_byte_stream_split": floats, "use_dictionary": others}
+    _replace(path, lambda aside: pq.write_table(columns, aside, **options))
     return path
+
+
+def _leaves(schema: pa.Schema) -> tuple[list[str], list[str]]:
+    """Parquet's names of the columns of floats, lists of them included, and of the other columns."""
+    floats, others = [], []
+    for field in schema:
+        is_list = pa.types.is_list(field.type) or pa.types.is_large_list(field.type)
+        kind, name = (
+            (field.type.value_type, f"{field.name}.list.element") if is_list else (field.type, field.name)
+        )
+        (floats if pa.types.is_floating(kind) else others).append(name)
+    return floats, others
 
 
 def _with_lists_as_json(frame: pl.DataFrame) -> pl.DataFrame:
