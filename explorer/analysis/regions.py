@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import numpy as np
 import polars as pl
@@ -127,7 +128,7 @@ def fit_regions(
     points = cluster_means(states, quantity, (by, "dense_run_id", horizontal)).sort(by, horizontal)
     values, curves, lines = [], [], []
     for (name,), group in points.group_by(by, maintain_order=True):
-        found = _fit_curve(_Curve.of(group, horizontal), confidence, np.random.default_rng(seed))
+        found = _found(_fitted(_Curve.of(group, horizontal).content, seed), confidence)
         values += [(name, value, *numbers) for value, numbers in found.values.items()]
         networks = int(group["networks"].sum())
         curves.append(
@@ -176,6 +177,15 @@ class _Curve:
     @property
     def x(self) -> np.ndarray:
         return self.densities[self.place]
+
+    @property
+    def content(self) -> tuple[bytes, ...]:
+        return tuple(part.tobytes() for part in vars(self).values())
+
+    @classmethod
+    def of_content(cls, content: tuple[bytes, ...]) -> _Curve:
+        kinds = (float, float, np.int64, float, np.int64)
+        return cls(*(np.frombuffer(part, kind) for part, kind in zip(content, kinds, strict=True)))
 
     def part(self, kept: np.ndarray) -> _Curve:
         densities, place = np.unique(self.x[kept], return_inverse=True)
@@ -274,8 +284,26 @@ class _Found:
     line: Sequence[tuple[float, float]] = ()
 
 
-def _fit_curve(curve: _Curve, confidence: float, generator: np.random.Generator) -> _Found:
-    curve, remarks = _resolved(_advanced(curve))
+@dataclass(frozen=True)
+class _Fit:
+    """A fit of one curve, with what its intervals are made of."""
+
+    curve: _Curve
+    trajectories: int
+    remarks: Sequence[str]
+    shape: _Shape
+    parameters: np.ndarray
+    scatter: float
+    misfit: Misfit | None
+    resampled: np.ndarray
+
+
+# Other intervals, the same fits: a page is asked for several.
+@lru_cache(maxsize=64)
+def _fitted(content: tuple[bytes, ...], seed: int) -> _Fit | _Found:
+    """The fit of a curve (`_Curve.content`), or why it has no numbers."""
+    curve, remarks = _resolved(_advanced(_Curve.of_content(content)))
+    generator = np.random.default_rng(seed)
     densities, trajectories = len(curve.densities), len(np.unique(curve.trajectory))
     if densities < _FEWEST_DENSITIES:
         remark = (
@@ -300,18 +328,26 @@ def _fit_curve(curve: _Curve, confidence: float, generator: np.random.Generator)
         remarks = [*remarks, "Whether it is of this form is not tested: that takes two trajectories."]
     resample = _leave_one_out if trajectories > 1 else _drawn_again
     resampled = resample(shape, parameters, scatter, curve, generator)
+    return _Fit(curve, trajectories, remarks, shape, parameters, scatter, misfit, resampled)
+
+
+def _found(fit: _Fit | _Found, confidence: float) -> _Found:
+    """The numbers of a fit with their intervals."""
+    if isinstance(fit, _Found):
+        return fit
+    curve, shape, parameters, resampled = fit.curve, fit.shape, fit.parameters, fit.resampled
     told, unclear = _told_apart(_with_intervals(shape, parameters, resampled, curve, _JUDGED_AT), curve)
     values = _with_intervals(shape, parameters, resampled, curve, confidence)
     values = {name: value for name, value in values.items() if name in told}
     return _Found(
-        densities,
-        trajectories,
-        (*remarks, *(_remarks(shape, parameters, curve) if values else ()), *unclear),
+        len(curve.densities),
+        fit.trajectories,
+        (*fit.remarks, *(_remarks(shape, parameters, curve) if values else ()), *unclear),
         values,
         width=_width(parameters) if shape.size > 2 else None,
-        scatter=scatter,
-        misfit=misfit,
-        interval=BY_JACKKNIFE if trajectories > 1 else BY_BOOTSTRAP,
+        scatter=fit.scatter,
+        misfit=fit.misfit,
+        interval=BY_JACKKNIFE if fit.trajectories > 1 else BY_BOOTSTRAP,
         line=_line(shape, parameters, curve) if values else (),
     )
 
