@@ -69,7 +69,7 @@ class Chromium:
         answer = self._call("Runtime.evaluate", expression=expression, returnByValue=True)
         return answer["result"].get("value")
 
-    def wait_until(self, expression: str, seconds: float = 40) -> None:
+    def wait_until(self, expression: str, seconds: float = 120) -> None:
         """Return once the expression is true.
 
         Raises:
@@ -89,7 +89,7 @@ class Chromium:
         feature = {"name": "prefers-color-scheme", "value": "dark"}
         self._call("Emulation.setEmulatedMedia", features=[feature])
 
-    def saved(self, folder: Path, click: str, seconds: float = 40) -> Path:
+    def saved(self, folder: Path, click: str, seconds: float = 120) -> Path:
         """The file that a click saves into an empty folder.
 
         Args:
