@@ -6,7 +6,6 @@ import math
 import time
 from collections import defaultdict
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Self
 
 from rich.console import Console
@@ -170,9 +169,3 @@ def duration(seconds: float) -> str:
     if seconds < 90 * 60:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h"
-
-
-def moment(when: datetime | str) -> str:
-    """A time in UTC, or its ISO text, as a person reads it: 2026-11-30 18:14 UTC."""
-    when = datetime.fromisoformat(when) if isinstance(when, str) else when
-    return f"{when:%Y-%m-%d %H:%M} UTC"

@@ -1,10 +1,11 @@
-"""Where results come from: the code's version and the machine, as every file's footer has them."""
+"""Where results come from: the code's version and the machine, as every file's footer has them; and times in words."""
 
 from __future__ import annotations
 
 import hashlib
 import platform
 import subprocess
+from datetime import datetime
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -76,3 +77,9 @@ def _versions(packages: tuple[str, ...]) -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return versions
+
+
+def moment(when: datetime | str) -> str:
+    """A time in UTC, or its ISO text, as a person reads it: 2026-11-30 18:14 UTC."""
+    when = datetime.fromisoformat(when) if isinstance(when, str) else when
+    return f"{when:%Y-%m-%d %H:%M} UTC"

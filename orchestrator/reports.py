@@ -19,7 +19,8 @@ from rich.text import Text
 from nqs.config import ReferenceJob
 from orchestrator.costs import Source
 from orchestrator.plan import Job, Plan
-from orchestrator.progress import describe, duration, moment
+from orchestrator.progress import describe, duration
+from orchestrator.provenance import moment
 from orchestrator.run_directory import RunDirectory
 from orchestrator.schedule import Rehearsal, Schedule, rehearse, run_states
 from orchestrator.standing import Standing

@@ -27,8 +27,7 @@ import pyarrow.parquet as pq
 from nqs.identity import NUMERICS_VERSION
 from nqs.tasks import NetworkWeights
 from orchestrator.plan import Plan
-from orchestrator.progress import moment
-from orchestrator.provenance import code_version, environment
+from orchestrator.provenance import code_version, environment, moment
 from orchestrator.tables import STEPS, TABLES, TABLES_VERSION, Table
 
 # How the names of files start that hold the rows of many parts.

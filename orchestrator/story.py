@@ -12,7 +12,8 @@ from rich.table import Table
 from nqs.config import DenseRun, ReferenceJob, TicketRun, TrajectoryRun
 from nqs.identity import NUMERICS_VERSION
 from orchestrator.plan import Job
-from orchestrator.progress import describe, duration, moment
+from orchestrator.progress import describe, duration
+from orchestrator.provenance import moment
 from orchestrator.reports import again_sentence
 from orchestrator.run_directory import RunDirectory, StudyError
 from orchestrator.schedule import Schedule, run_states

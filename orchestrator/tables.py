@@ -67,6 +67,9 @@ _TEXT, _INT, _COUNT, _NUMBER = pa.string(), pa.int32(), pa.int64(), pa.float64()
 _TIME = pa.timestamp("us", tz="UTC")
 _RUN_ID = Column("run_id", _TEXT, "letter (d dense, t trajectory, k ticket) and hash of the run's identity")
 _LEVEL = Column("level", _INT, "pruning level; 0 is the dense network")
+_FIELD = Column(
+    "field", _NUMBER, "transverse field h; pauli: the strength that the sweep gives as its field", "J"
+)
 
 RUN_FIELDS = (
     _RUN_ID,
@@ -87,9 +90,7 @@ RUN_FIELDS = (
     Column("side", _INT, "linear size L"),
     Column("sites", _INT, "number of spins N"),
     Column("boundary", _TEXT, "open or periodic"),
-    Column(
-        "field", _NUMBER, "transverse field h; pauli: the strength that the sweep gives as its field", "J"
-    ),
+    _FIELD,
     Column("network", _TEXT, "ffnn, cnn, rescnn, odd_parity or flax, a module of your own"),
     Column("network_parameters", _TEXT, "canonical JSON of the network's other settings"),
     Column("width_per_spin", _NUMBER, "α: hidden units a site; null for convolutions"),
@@ -250,9 +251,7 @@ REFERENCES = Table(
         Column("hamiltonian_parameters", _TEXT, "canonical JSON, the key that runs join on"),
         Column("side", _INT, "linear size L"),
         Column("boundary", _TEXT, "open or periodic"),
-        Column(
-            "field", _NUMBER, "transverse field h; pauli: the strength that the sweep gives as its field", "J"
-        ),
+        _FIELD,
         Column("parity", _TEXT, "even or odd under the flip of all spins; the ground state is even"),
         Column("energy", _NUMBER, "lowest energy of this parity, total", "J"),
         Column(

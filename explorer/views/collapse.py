@@ -1,5 +1,7 @@
 """Do the sizes collapse: critical density and exponents of finite-size scaling."""
 
+from typing import NamedTuple
+
 import polars as pl
 import streamlit as st
 
@@ -44,51 +46,46 @@ forms = {
 st.latex(r"A(x, L) = L^b\, f\big((x - x_c)\, L^a\big)")
 
 
+class Choice(NamedTuple):
+    """What a fit is kept by: the study and its states chosen, and what is fitted of them."""
+
+    origin: tuple[str, ...]
+    column: str
+    logarithmic: bool
+    form: str
+    window: tuple[float, float]
+
+
 @st.cache_data(max_entries=64, show_spinner="Fitting the collapse …")
-def fitted(
-    origin: tuple[str, ...],
-    _points: pl.DataFrame,
-    column: str,
-    logarithmic: bool,
-    form_name: str,
-    window: tuple[float, float],
-) -> analysis.Collapse | analysis.NoCollapse:
+def fitted(choice: Choice, _points: pl.DataFrame) -> analysis.Collapse | analysis.NoCollapse:
     """The fit, kept as long as neither the data nor the choice changes; Streamlit's hash of points is a sample's."""
     return analysis.collapse(
         _points,
-        value=column,
-        log_control=logarithmic,
-        form=forms[form_name],
-        window=window,
+        value=choice.column,
+        log_control=choice.logarithmic,
+        form=forms[choice.form],
+        window=choice.window,
         confidence=CONFIDENCE,
     )
 
 
 @st.cache_data(max_entries=64, show_spinner="Fitting other windows, smallest sides and forms …")
-def other_fits(
-    origin: tuple[str, ...],
-    _points: pl.DataFrame,
-    column: str,
-    logarithmic: bool,
-    form_name: str,
-    window: tuple[float, float],
-) -> tuple[pl.DataFrame, pl.DataFrame]:
+def other_fits(choice: Choice, _fit: analysis.Collapse) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Windows and smallest sides, and forms, of the fit with this choice."""
-    fit = fitted(origin, _points, column, logarithmic, form_name, window)
-    return analysis.collapse_choices(fit), analysis.compare_forms(fit, forms)
+    return analysis.collapse_choices(_fit), analysis.compare_forms(_fit, forms)
 
 
 columns = ("side", "parameters_per_spin", "cluster", column, f"{column}_error")
 points = (
     states.select(columns).filter(pl.col(column).is_finite()).sort("side", "parameters_per_spin", "cluster")
 )
-choice = (setting.origin(), points, column, logarithmic == "log", form_name, (low, high))
-fit = fitted(*choice)
+choice = Choice(setting.origin(), column, logarithmic == "log", form_name, (low, high))
+fit = fitted(choice, points)
 if isinstance(fit, analysis.NoCollapse):
     st.info(f"No collapse can be told. {fit.reason}")
     st.stop()
 
-choices, compared = other_fits(*choice)
+choices, compared = other_fits(choice, fit)
 systematics = analysis.systematic_errors(choices)
 scaled, curve = analysis.collapsed_points(fit), analysis.scaling_function(fit)
 control = "(ln x − ln x_c) Lᵃ" if fit.log_control else "(x − x_c) Lᵃ"
