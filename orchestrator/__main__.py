@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from orchestrator.standing import Standing
 
 PROGRAM = "python -m orchestrator"
+# A start says which studies have missing runs where that spares so many seconds; --plan always does.
+_WORTH_SAYING = 600
 DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -160,8 +162,8 @@ def _add_asking(group: argparse._ArgumentGroup) -> None:
         "--merge",
         metavar="DIR",
         type=_path,
-        help="Take in the results that another run directory or an export of this sweep has and this run directory "
-        "lacks, made on another machine say; train nothing.",
+        help="Take in the results that another run directory or an export has and this run directory lacks, made on "
+        "another machine or for another sweep that shares runs with this one; train nothing.",
     )
     instead.add_argument(
         "--compact",
@@ -496,6 +498,7 @@ def _compact_many(directory: RunDirectory) -> None:
 
 def _run(options: argparse.Namespace, plan: Plan, directory: RunDirectory, engine: Engine | None) -> int:
     from orchestrator.cluster import why_unreachable
+    from orchestrator.elsewhere import found_elsewhere
     from orchestrator.reports import counted, left_out_sentence
     from orchestrator.standing import Standing
 
@@ -531,6 +534,9 @@ def _run(options: argparse.Namespace, plan: Plan, directory: RunDirectory, engin
             progress.note(f"{units} to do on {slots}, in {directory.path}")
             if standing.failed_runs:
                 progress.note(left_out_sentence(standing.failed_runs))
+            for other in found_elsewhere(standing.schedule, directory.path):
+                if other.seconds >= _WORTH_SAYING:
+                    progress.note(other.sentence)
             try:
                 loop = _work(options, standing, directory, progress, signals, engine)
                 progress.note(str(loop.overhead))

@@ -1,42 +1,73 @@
-"""Results from elsewhere: what another run directory or an export of the same sweep has, taken into this one.
+"""Results from elsewhere: what another run directory or an export has, taken into this one.
 
-So a study that was run in parts on several machines becomes one, and an export can be gone on with. A run's history
-is taken whole: what its later levels are grew out of its earlier ones.
+So a study that was run in parts on several machines becomes one, an export can be gone on with, and a run that several
+sweeps ask for is trained once: its id is the hash of all that it is. A run's history is taken whole: what its later
+levels are grew out of its earlier ones.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 
+from nqs.config import ReferenceJob
 from orchestrator.compaction import FILE_BYTES, write_compacted
 from orchestrator.plan import Plan
 from orchestrator.run_directory import RunDirectory, StudyError
-from orchestrator.store import Study, counting_rows, read_study
+from orchestrator.store import Study, counting_rows, read_study, without_weights
 from orchestrator.table_files import files_of, read_table
 from orchestrator.tables import ATTEMPTS, MASKS, REFERENCES, RUNS, STATES, STEPS, TABLES_VERSION, WEIGHTS
-from orchestrator.units import starting_networks, units_of
+from orchestrator.units import Unit, given_of, starting_networks, units_of
 
 _NETWORK = ["run_id", "level"]
 
 
 def read_source(path: Path | str, plan: Plan) -> Study:
-    """The study in a run directory or an export, whole, as `merge` takes it in.
+    """The study in a run directory or an export, as `merge` takes it in: whole, or of another sweep or profile than the
+    plan those of its runs that the plan asks for, too.
 
     Raises:
-        StudyError: there is none, it is of another sweep or profile than the plan, or has a damaged file.
+        StudyError: there is none, it has none of the plan's runs, or it has a damaged file.
     """
     source = read_study(path)
-    if (source.sweep, source.profile) != (plan.sweep, plan.profile):
-        raise StudyError(
-            f"{source.path} belongs to sweep {source.sweep!r} at profile {source.profile!r}, not to "
-            f"{plan.sweep!r} at {plan.profile!r}"
-        )
+    if not source.problems and _is_another(source, plan):
+        source = _runs_in_common(source, plan)
     source.read_large_tables()
     if source.problems:
         raise StudyError(source.problems[0])
     return source
+
+
+def _is_another(source: Study, plan: Plan) -> bool:
+    return (source.sweep, source.profile) != (plan.sweep, plan.profile)
+
+
+def _runs_in_common(source: Study, plan: Plan) -> Study:
+    asked = pl.col("run_id").is_in([*plan.jobs])
+    runs, states = source.runs.filter(asked), source.states.filter(asked)
+    if states.is_empty() and runs.filter(outcome="diverged").is_empty():
+        raise StudyError(
+            f"{source.path} belongs to sweep {source.sweep!r} at profile {source.profile!r}, and has no result of a run "
+            f"that {plan.sweep!r} at {plan.profile!r} asks for"
+        )
+    jobs = plan.jobs.values()
+    trained = {job.hamiltonian if isinstance(job, ReferenceJob) else job.dense.hamiltonian for job in jobs}
+    hamiltonians = pl.DataFrame(
+        [(each.kind, each.parameters_json) for each in trained],
+        schema=dict.fromkeys(("hamiltonian", "hamiltonian_parameters"), pl.String),
+        orient="row",
+    )
+    return replace(
+        source,
+        runs=runs,
+        states=states,
+        attempts=source.attempts.filter(asked),
+        references=source.references.join(
+            hamiltonians, on=hamiltonians.columns, how="semi", maintain_order="left"
+        ),
+    )
 
 
 def merge(directory: RunDirectory, plan: Plan, source: Study) -> dict:
@@ -52,7 +83,8 @@ def merge(directory: RunDirectory, plan: Plan, source: Study) -> dict:
 
     Returns:
         `source`, its path; `networks` and `runs`, how many were taken in; `kept`, ids of runs whose histories differ
-        and which were not; `weights_left_out`, how many of the networks came without weights; `weights_taken_in`, how
+        and which were not; `lacking`, ids of another sweep's runs that were not, since missing runs would start from
+        weights that they come without; `weights_left_out`, how many of the networks came without weights; `weights_taken_in`, how
         many networks that were here without weights have them now.
 
     Raises:
@@ -63,7 +95,9 @@ def merge(directory: RunDirectory, plan: Plan, source: Study) -> dict:
     if own.problems:
         raise StudyError(own.problems[0])
     differing = _differing_runs(own, source)
-    staying = pl.col("run_id").is_in(_with_what_starts_from(differing, plan, source.runs))
+    # Another sweep's export has the weights that its own runs start from.
+    lacking = _lacking_runs(plan, own, source) if _is_another(source, plan) else []
+    staying = pl.col("run_id").is_in(_with_what_starts_from([*differing, *lacking], plan, source.runs))
     states = source.states.filter(~staying)
     networks = _not_in(states, own.states, _NETWORK)
     completed = _completed(own.states, states)
@@ -97,6 +131,7 @@ def merge(directory: RunDirectory, plan: Plan, source: Study) -> dict:
         "networks": networks.height,
         "runs": runs.height,
         "kept": differing,
+        "lacking": lacking,
         "weights_left_out": left_out.height,
         "weights_taken_in": completed.height,
     }
@@ -130,6 +165,16 @@ def _differing_runs(own: Study, other: Study) -> list[str]:
         beyond = _not_in(another.states, one.states, _NETWORK)
         found |= {*beyond.filter(pl.col("run_id").is_in(diverged))["run_id"]}
     return sorted(found)
+
+
+def _lacking_runs(plan: Plan, own: Study, other: Study) -> list[str]:
+    """Runs of the other study without weights that runs of the plan which neither study has start from."""
+    there = {Unit(*key) for study in (own, other) for key in study.states.select(_NETWORK).iter_rows()}
+    missing = (
+        unit for run_id, job in plan.jobs.items() for unit in units_of(run_id, job) if unit not in there
+    )
+    given = given_of(without_weights(other.states), missing, plan.jobs)
+    return sorted({network.run_id for networks in given.values() for network in networks})
 
 
 def _with_what_starts_from(differing: list[str], plan: Plan, runs: pl.DataFrame) -> list[str]:
@@ -189,6 +234,11 @@ def merge_sentences(data: dict) -> list[str]:
     if data["weights_taken_in"]:
         sentences.append(
             f"the weights of {counted(range(data['weights_taken_in']), 'network')} that lacked them here came, too"
+        )
+    if lacking := data["lacking"]:
+        sentences.append(
+            f"{counted(lacking, 'run')} stayed out, since missing runs would start from weights that the export left "
+            f"out: {', '.join(lacking[:5])}{' …' if len(lacking) > 5 else ''}"
         )
     if data["kept"]:
         sentences.append(

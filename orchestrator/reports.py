@@ -18,6 +18,7 @@ from rich.text import Text
 
 from nqs.config import ReferenceJob
 from orchestrator.costs import Source
+from orchestrator.elsewhere import found_elsewhere
 from orchestrator.plan import Job, Plan
 from orchestrator.progress import describe, duration
 from orchestrator.provenance import moment
@@ -77,6 +78,10 @@ def plan_data(standing: Standing, slots: int, slots_are: str, limit: int | None 
         "stale": sorted(reasons.stale),
         "left_behind": standing.left_behind,
         "references_out_of_reach": _out_of_reach(standing.chosen, study),
+        "elsewhere": [
+            {"path": str(each.path), "runs": each.runs, "seconds": each.seconds, "sentence": each.sentence}
+            for each in found_elsewhere(standing.schedule, study.path)
+        ],
         "problems": study.problems,
     }
 
@@ -153,6 +158,8 @@ def print_plan(console: Console, plan: dict) -> None:
             f"stale, trained by an older numerics version: {counted(stale, 'run')}, kept as done: {_some(stale)}; "
             "a new --out trains them anew",
         )
+    for each in plan["elsewhere"]:
+        _line(console, each["sentence"])
     _print_left_behind(console, plan["left_behind"])
     if out_of_reach := plan["references_out_of_reach"]:
         _line(console, missing_references_sentence(out_of_reach))

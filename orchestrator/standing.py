@@ -18,9 +18,9 @@ from orchestrator.rates import remembered
 from orchestrator.run_directory import RunDirectory
 from orchestrator.schedule import Schedule, rehearse
 from orchestrator.selection import Selection, SelectionError, reference_fields
-from orchestrator.store import Study, failed_units, read_study, schedule_of, start_after
+from orchestrator.store import Study, failed_units, read_study, schedule_of, start_after, without_weights
 from orchestrator.tables import RUN_FIELDS
-from orchestrator.units import Unit, starting_networks, units_of
+from orchestrator.units import Unit, given_of, units_of
 
 
 @dataclass(frozen=True)
@@ -142,18 +142,11 @@ class Standing:
     def problems(self) -> list[str]:
         """A sentence for each damaged file of what is chosen, and for networks that missing runs start from but an
         export left out."""
-        left_out = {
-            Unit(*each)
-            for each in self.study.states.filter(pl.col("weights_left_out"))
-            .select("run_id", "level")
-            .iter_rows()
-        }
+        left_out = without_weights(self.study.states)
         # Most studies have none, and asking for what is missing makes the schedule.
-        lacking = {
-            unit.run_id: min(found)
-            for unit in (self.schedule.missing if left_out else ())
-            if (found := starting_networks(unit, self.chosen.jobs[unit.run_id]) & left_out)
-        }
+        missing = self.schedule.missing if left_out else ()
+        given = given_of(left_out, missing, self.chosen.jobs)
+        lacking = {unit.run_id: min(networks) for unit, networks in given.items()}
         problems = list(self.study.problems)
         if lacking:
             (run_id, first), *_ = lacking.items()

@@ -202,6 +202,11 @@ class Study:
         )
 
 
+def without_weights(states: pl.DataFrame) -> set[Unit]:
+    """The networks whose weights an export left out."""
+    return {Unit(*key) for key in states.filter("weights_left_out").select("run_id", "level").iter_rows()}
+
+
 def driver_of(path: Path) -> Holder | None:
     """Who writes into a run directory now; None where nobody does, as into an export."""
     return RunDirectory(path).holder()

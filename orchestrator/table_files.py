@@ -30,6 +30,12 @@ def is_compacted(path: Path) -> bool:
     return path.name.startswith(COMPACTED)
 
 
+def is_part(path: Path) -> bool:
+    """Whether a file is what one level wrote, by its name: a copy that someone made is none."""
+    run_id, *numbers = path.stem.split(".")
+    return len(numbers) == 1 and numbers[0].isdecimal() and run_id.isalnum()
+
+
 def read_table(
     directory: RunDirectory, table: Table, problems: list[str], run_id: str | None = None
 ) -> pl.DataFrame:

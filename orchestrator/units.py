@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from nqs.config import TicketRun, TrajectoryRun
@@ -55,3 +55,8 @@ def starting_networks(unit: Unit, job: Job) -> set[Unit]:
     elif isinstance(job, TrajectoryRun):
         given.add(Unit(job.parent_run_id, 0))
     return given
+
+
+def given_of(networks: set[Unit], units: Iterable[Unit], jobs: Mapping[str, Job]) -> dict[Unit, set[Unit]]:
+    """Which of some networks each unit is given to start from; units that are given none are left out."""
+    return {unit: given for unit in units if (given := starting_networks(unit, jobs[unit.run_id]) & networks)}

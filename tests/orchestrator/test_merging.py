@@ -5,6 +5,7 @@ import json
 import polars as pl
 import pytest
 
+from nqs.config import Training
 from orchestrator import merging
 from orchestrator.__main__ import FAILED, REFUSED, main
 from orchestrator.export import export_study, needed_networks
@@ -138,6 +139,42 @@ def test_another_history_stays_out_with_all_that_starts_from_it(finished, tmp_pa
     assert after.select("run_id", "level", "energy").equals(before.states.select("run_id", "level", "energy"))
 
 
+def test_of_another_sweep_the_runs_that_both_ask_for_are_taken_in(finished, tmp_path):
+    """Its trajectories are shorter, it has one replicate, and a method besides; of tickets it has other variants.
+
+    What is taken in has no chains to go on from, so the other method's trajectory differs from one trained here.
+    """
+    tickets = Tickets(variants=["rand_imp", "init_rand"], levels=[2])
+    plan = small_plan(name="other", replicates=1, levels=2, methods=["imp_wr", "irp_wr"], tickets=tickets)
+    data = merged_into(tmp_path / "run", finished, plan)
+    # Dense run and trajectory with the level more that it has, and the ticket on a random start.
+    assert (data["networks"], data["runs"], data["kept"], data["lacking"]) == (5, 3, [], [])
+    assert sorted(statuses(tmp_path / "run").values()).count("done") == 3
+    run_study(tmp_path / "run", plan)
+    run_study(tmp_path / "whole", plan)
+    found, whole = read_study(tmp_path / "run"), read_study(tmp_path / "whole")
+    more = found.states.filter(pl.col("kind") == "trajectory", pl.col("level") > 2)
+    assert more.height == 1 and more["sweep"].unique().to_list() == ["other"]
+    assert found.states.height == whole.states.height + 1
+    taken_or_ticket = pl.col("method").ne_missing("irp_wr")
+    key = ["run_id", "level", "energy"]
+    assert whole.states.filter(taken_or_ticket).join(found.states, on=key, how="anti").is_empty()
+
+
+def test_what_another_sweep_would_start_from_without_weights_stays_out(finished, tmp_path):
+    """The export has the weights of level 2, whose tickets its sweep trains; this one asks for tickets of level 1."""
+    exported = thin_export(finished, tmp_path / "export")
+    plan = small_plan(name="other", tickets=Tickets(variants=["init_imp"], levels=[1]))
+    data = merged_into(tmp_path / "run", exported, plan)
+    assert data["lacking"] == sorted(run_ids(PLAN, "trajectory")) and data["networks"] == data["runs"] == 2
+    assert merge_sentences(data)[1].startswith(
+        "2 runs stayed out, since missing runs would start from weights"
+    )
+    run_study(tmp_path / "run", plan)
+    found = read_study(tmp_path / "run")
+    assert not found.problems and set(found.runs["status"]) == {"done"}
+
+
 def test_failures_elsewhere_are_none_here(tmp_path, monkeypatch):
     """Of a run that stays as here, nor of one that was not tried here."""
     plan = small_plan(replicates=1)
@@ -258,7 +295,7 @@ def test_the_command_line_merges_and_says_so(finished, tmp_path, sweep_file, cap
 def test_what_cannot_be_merged_is_refused_and_nothing_is_made(what, finished, tmp_path, sweep_file, capsys):
     source = tmp_path / "source"
     if what == "another sweep":
-        run_study(source, small_plan(name="other"), stop_after=2)
+        run_study(source, small_plan(name="other", training=Training(samples=4)), stop_after=2)
     elif what == "a file that is damaged":
         run_study(source, PLAN)
         part = next((source / "tables" / "steps").iterdir())
