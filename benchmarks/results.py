@@ -3,7 +3,8 @@
     python -m benchmarks.results [data/finite_size-paper data/toric_code-paper …]
 
 Each study gets what its networks allow: device-hours; errors of dense and of pruned networks; regions; the place
-where the state changes; agreement of sizes; tickets tested for equivalence. Without names: every export of the
+where the state changes; agreement of sizes; tickets tested for equivalence; what a branch back up differs by; methods
+compared in pairs. Without names: every export of the
 profile `paper` below data/.
 """
 
@@ -65,8 +66,10 @@ def print_study(study: Study) -> None:
             _print("Broken symmetry, |⟨σz⟩| / ⟨|σz|⟩", _broken_symmetry(trajectories, by))
         if trajectories["side"].n_unique() > 1:
             _print(f"Do sizes agree within a factor of {AGREEMENT:g}", _agreement(trajectories))
+        _print("The branch back up minus the way down", _branches(own))
         for window in WINDOWS:
             _print(f"Tickets of {window[0]:g} to {window[1]:g} weights per spin", _tickets(own, window))
+    _print("Methods compared within dense networks, ratios of errors", _methods(states))
 
 
 def _settings(states: pl.DataFrame) -> Iterable[tuple[str, pl.DataFrame]]:
@@ -176,15 +179,8 @@ def _transitions(states: pl.DataFrame) -> pl.DataFrame:
 def _broken_symmetry(states: pl.DataFrame, by: str) -> pl.DataFrame:
     """Mean over the networks of a stretch of densities: 0 where σz and −σz are as likely, 1 where one sign has all."""
     share = (pl.col("magnetization_z") / pl.col("abs_magnetization_z")).abs()
-    edges = (0.0, *STRETCHES, float("inf"))
-    names = [f"{low:g} to {high:g}" for low, high in pairwise(edges)]
-    stretch = pl.sum_horizontal(pl.col("parameters_per_spin") > edge for edge in STRETCHES)
-    found = states.group_by(stretch.alias("stretch"), by).agg(share.mean()).sort("stretch", by)
-    table = found.pivot(on=by, index="stretch", values="magnetization_z")
-    return table.select(
-        pl.col("stretch").map_elements(names.__getitem__, pl.String).alias("n_r / N"),
-        pl.exclude("stretch"),
-    )
+    found = states.group_by(_stretch(), by).agg(share.mean()).sort("stretch", by)
+    return _with_stretch_names(found.pivot(on=by, index="stretch", values="magnetization_z"))
 
 
 def _agreement(states: pl.DataFrame) -> pl.DataFrame:
@@ -192,6 +188,49 @@ def _agreement(states: pl.DataFrame) -> pl.DataFrame:
         states, analysis.QUANTITIES["error_per_spin"], confidence=CONFIDENCE
     ).filter(pl.col("series") == analysis.TRAJECTORY)
     return analysis.agreement_windows(analysis.size_agreement(points), AGREEMENT)
+
+
+def _branches(states: pl.DataFrame) -> pl.DataFrame:
+    """Means over trajectories of the energy a spin and of ⟨|σz|⟩, up minus down at the same masks, by stretch of densities."""
+    tables = []
+    for name, column in (("energy per spin", "energy"), ("⟨|σz|⟩", "abs_magnetization_z")):
+        differences = analysis.branch_differences(states, column)
+        each = differences.group_by("side", "field", _stretch(), "cluster").agg(pl.col("difference").mean())
+        of_stretch = each.group_by("side", "field", "stretch").agg(
+            mean=pl.col("difference").mean(),
+            error=pl.col("difference").std() / pl.len().sqrt(),
+            trajectories=pl.len(),
+        )
+        tables.append(of_stretch.with_columns(quantity=pl.lit(name)))
+    return _with_stretch_names(pl.concat(tables).sort("quantity", "side", "field", "stretch"))
+
+
+def _methods(states: pl.DataFrame) -> pl.DataFrame:
+    """Geometric means over dense networks of a method's error over magnitude pruning's, by stretch of densities."""
+    quantity = analysis.QUANTITIES["relative_error"]
+    tables = []
+    for (network,), own in states.group_by("network", maintain_order=True):
+        ratios = analysis.method_ratios(analysis.of_methods(own), quantity, CONFIDENCE)
+        logs = ratios.group_by("numerator", _stretch()).agg(
+            ratio=pl.col("ratio").log().mean().exp(),
+            lowest=pl.col("ratio").min(),
+            highest=pl.col("ratio").max(),
+            levels=pl.len(),
+            dense_networks=pl.col("trajectories").max(),
+        )
+        tables.append(logs.with_columns(network=pl.lit(network)))
+    return _with_stretch_names(pl.concat(tables).sort("network", "numerator", "stretch"))
+
+
+def _stretch() -> pl.Expr:
+    return pl.sum_horizontal(pl.col("parameters_per_spin") > edge for edge in STRETCHES).alias("stretch")
+
+
+def _with_stretch_names(table: pl.DataFrame) -> pl.DataFrame:
+    edges = (0.0, *STRETCHES, float("inf"))
+    names = [f"{low:g} to {high:g}" for low, high in pairwise(edges)]
+    name = pl.col("stretch").map_elements(names.__getitem__, pl.String).alias("n_r / N")
+    return table.with_columns(name).select("n_r / N", pl.exclude("stretch", "n_r / N"))
 
 
 def _tickets(states: pl.DataFrame, window: tuple[float, float]) -> pl.DataFrame:
