@@ -13,7 +13,7 @@ import altair as alt
 import numpy as np
 import polars as pl
 
-from explorer import analysis, captions, charts
+from explorer import analysis, captions, charts, headlines
 from explorer.analysis import QUANTITIES
 from orchestrator.store import Study
 
@@ -174,7 +174,7 @@ def _curves(
     if with_regions:
         found = analysis.fit_regions(states, quantity, by, horizontal, CONFIDENCE)
         chart = charts.regions(points, networks, found, quantity, by, horizontal)
-        sentences.append(f"{captions.region_headline(found, quantity)}. {captions.REGION_LINES}.")
+        sentences.append(f"{headlines.region_headline(found, quantity)}. {captions.REGION_LINES}.")
     else:
         chart = charts.curves(points, networks, quantity, by, horizontal)
     return Panel(title, chart, " ".join(sentences), differences(states, paper), len(points))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import altair as alt
 import polars as pl
 
-from explorer.captions import short_factor
 from explorer.charts.look import ON_DARK_COLOUR, ON_PALE_COLOUR, PAPER, refuse_nothing, styled
+from explorer.headlines import short_factor
 
 # The control row of transferred masks.
 RANDOM_MASK = "random"

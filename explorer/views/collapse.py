@@ -5,7 +5,7 @@ from typing import NamedTuple
 import polars as pl
 import streamlit as st
 
-from explorer import analysis, captions, charts
+from explorer import analysis, captions, charts, headlines
 from explorer.views import address, figures, setting
 
 QUANTITIES = ("abs_magnetization_z", "magnetization_x", "log_fidelity_per_spin", "fidelity", "relative_error")
@@ -100,7 +100,7 @@ table = analysis.collapsed_points(fit)
 chart = charts.collapse(table, analysis.scaling_function(fit), ({control!r}, {f"{symbol} L⁻ᵇ"!r}))"""
 figures.show_figure(
     f"collapse-{column}",
-    captions.collapse_headline(fit, systematics),
+    headlines.collapse_headline(fit, systematics),
     charts.collapse(scaled, curve, (control, f"{symbol} L⁻ᵇ")),
     captions.collapse_caption(fit, systematics),
     scaled,

@@ -3,7 +3,7 @@
 import polars as pl
 import streamlit as st
 
-from explorer import analysis, captions, charts
+from explorer import analysis, captions, charts, headlines
 from explorer.views import address, figures, setting, transitions
 
 FACTORS = (1.5, 2.0, 3.0, 5.0, 10.0)
@@ -52,14 +52,14 @@ def show_change(column: str) -> None:
     """The figure of a magnetisation, with where it jumps."""
     quantity = analysis.QUANTITIES[column]
     points = points_of(quantity)
-    show_quantity(quantity, points, captions.change_headline(points, quantity))
+    show_quantity(quantity, points, headlines.change_headline(points, quantity))
 
 
 def show_fidelity(column: str) -> None:
     """The figure of the fidelity between neighbouring levels, with where they differ most."""
     quantity = analysis.QUANTITIES[column]
     points = points_of(quantity)
-    headline = captions.extreme_headline(points, quantity, largest=quantity.logarithmic)
+    headline = headlines.extreme_headline(points, quantity, largest=quantity.logarithmic)
     show_quantity(quantity, points, headline)
 
 
@@ -70,7 +70,7 @@ def show_agreement(agreement: pl.DataFrame) -> None:
         return
     figures.show_figure(
         "size-agreement",
-        captions.agreement_headline(agreement),
+        headlines.agreement_headline(agreement),
         charts.agreement(agreement, factor),
         captions.agreement_caption(confidence, factor),
         agreement,
@@ -87,7 +87,7 @@ agreement = analysis.size_agreement(errors)
 windows = analysis.agreement_windows(agreement, factor)
 compared = errors["side"].unique().sort().to_list()
 show_quantity(
-    error, errors, captions.size_headline(windows, factor, compared), agreeing=windows.filter("agree")
+    error, errors, headlines.size_headline(windows, factor, compared), agreeing=windows.filter("agree")
 )
 upper, lower = st.columns(2), st.columns(2)
 with upper[0]:

@@ -3,7 +3,7 @@
 import polars as pl
 import streamlit as st
 
-from explorer import analysis, captions, charts
+from explorer import analysis, captions, charts, headlines
 from explorer.views import address, figures, setting, transitions
 
 QUANTITIES = ("error_per_spin", "variance_per_spin")
@@ -69,7 +69,7 @@ def show_difference(column: str, symbol: str, name: str) -> None:
         return
     figures.show_figure(
         f"branch-difference-{column}-L{side}",
-        captions.branch_headline(table, name),
+        headlines.branch_headline(table, name),
         charts.branch_differences(table, symbol),
         captions.branch_caption(table),
         table,

@@ -3,7 +3,7 @@
 import polars as pl
 import streamlit as st
 
-from explorer import analysis, captions, charts
+from explorer import analysis, captions, charts, headlines
 from explorer.views import address, figures, setting
 
 DENSITIES = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 30, 50, 100, 200, 500, 1000)
@@ -49,7 +49,7 @@ if points.is_empty():
 
 figures.show_figure(
     f"lottery-tickets-L{side}",
-    captions.ticket_headline(summary, window),
+    headlines.ticket_headline(summary, window),
     charts.curves(points, analysis.network_points(states, quantity), quantity, "series", horizontal),
     f"{captions.point_caption(points, quantity, confidence)} {WHAT_VARIED}",
     points,
@@ -83,7 +83,7 @@ else:
     )
     equivalence = analysis.ticket_equivalence(states, window, margin)
     for row in equivalence.iter_rows(named=True):
-        st.markdown(f"- {captions.equivalence_sentence(row, analysis.ALPHA, charts.SERIES_LABELS)}")
+        st.markdown(f"- {headlines.equivalence_sentence(row, analysis.ALPHA, charts.SERIES_LABELS)}")
     st.caption(
         "Equivalence: two one-sided t tests over trajectories of ln error ratio, levels of the window averaged first; "
         f"the interval at {1 - 2 * analysis.ALPHA:.0%} lies within the margin where they pass. Difference: t test."

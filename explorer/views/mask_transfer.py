@@ -3,7 +3,7 @@
 import polars as pl
 import streamlit as st
 
-from explorer import analysis, captions, charts
+from explorer import analysis, captions, charts, headlines
 from explorer.views import address, figures, setting
 
 VARIANTS = ("init_imp", "rand_imp")
@@ -55,7 +55,7 @@ if shown["ratio"].drop_nulls().is_empty():
     st.stop()
 figures.show_figure(
     f"mask-transfer-L{side}-level{level}-{variant}",
-    captions.transfer_headline(shown),
+    headlines.transfer_headline(shown),
     charts.mask_transfer(shown),
     captions.transfer_caption(shown, charts.SERIES_LABELS[variant], confidence),
     shown,

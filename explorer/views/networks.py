@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import streamlit as st
 
-from explorer import analysis, captions, charts
+from explorer import analysis, captions, charts, headlines
 from explorer.views import address, chosen, figures, opening, panels, setting, story
 
 # So that the same two masks have the same chance whenever they are looked at.
@@ -52,7 +52,7 @@ def show_curve() -> None:
     )
     figures.show_figure(
         "network-on-its-curve",
-        captions.network_headline(network),
+        headlines.network_headline(network),
         chart,
         captions.CURVE_OF_NETWORK_CAPTION,
         points,
@@ -73,13 +73,17 @@ def show_distributions(layer: analysis.HiddenLayer) -> None:
             table = degrees.filter(pl.col("of") == of)
             chart = charts.against_chance(table, "degree", "count", axes)
             figures.show_figure(
-                f"degrees-of-{of}", captions.degree_headline(table, of), chart, captions.CHANCE_CAPTION, table
+                f"degrees-of-{of}",
+                headlines.degree_headline(table, of),
+                chart,
+                captions.CHANCE_CAPTION,
+                table,
             )
     if not ranges.is_empty() and ranges["pairs"].sum():
         axes = ("steps between two spins of a unit", "pairs of live weights")
         figures.show_figure(
             "ranges",
-            captions.range_headline(ranges),
+            headlines.range_headline(ranges),
             charts.against_chance(ranges, "distance", "pairs", axes),
             captions.range_caption(layer.is_toric_code),
             ranges,
@@ -131,7 +135,7 @@ def show_comparison(layer: analysis.HiddenLayer) -> None:
         return
     figures.show_figure(
         "masks-compared",
-        captions.overlap_headline(table),
+        headlines.overlap_headline(table),
         charts.mask_comparison(table),
         captions.overlap_caption(same_start, CONFIDENCE, draws, other),
         table,

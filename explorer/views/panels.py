@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import polars as pl
 import streamlit as st
 
-from explorer import analysis, captions, charts
+from explorer import analysis, captions, charts, headlines
 from explorer.views import address, figures
 
 PAGE_SIZES = (12, 24, 48, 96)
@@ -28,7 +28,7 @@ def show_filters(layer: analysis.HiddenLayer) -> None:
         "Sorted by", "sort", analysis.SORTS, analysis.SORTS[0], widget=st.radio, horizontal=True
     )
     table = analysis.sorted_filters(table, by)
-    headline = captions.filter_headline(counts, layer.mask.shape[1])
+    headline = headlines.filter_headline(counts, layer.mask.shape[1])
     if layer.lattice is None:
         st.subheader(headline, anchor=False)
         st.info(
@@ -110,7 +110,7 @@ def show_products(networks: pl.DataFrame, network: Mapping, products: Products) 
         return
     figures.show_figure(
         products.column.replace("_", "-"),
-        captions.product_headline(table, network["level"], products.name, products.at),
+        headlines.product_headline(table, network["level"], products.name, products.at),
         charts.products(table, products.titles, products.exact),
         captions.product_caption(table, products.what),
         table,

@@ -3,7 +3,7 @@
 import polars as pl
 import streamlit as st
 
-from explorer import analysis, captions, charts
+from explorer import analysis, captions, charts, headlines
 from explorer.views import address, figures, setting, transitions
 
 DRAWINGS = {"measured": "as measured", "interpolated": "interpolated"}
@@ -120,7 +120,7 @@ if found["parameters_per_spin"].drop_nulls().is_empty():
     st.stop()
 figures.show_figure(
     f"transitions-by-{vertical}",
-    captions.transition_headline(found),
+    headlines.transition_headline(found),
     charts.transition_places(found, vertical),
     captions.transition_caption(found, criterion.symbol, confidence),
     found,

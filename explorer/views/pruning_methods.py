@@ -3,7 +3,7 @@
 import polars as pl
 import streamlit as st
 
-from explorer import analysis, captions, charts, loading
+from explorer import analysis, captions, charts, headlines, loading
 from explorer.views import address, figures, setting
 
 st.title("Pruning methods", anchor=False)
@@ -38,7 +38,7 @@ if points.is_empty():
 ratios = analysis.method_ratios(states, quantity, confidence)
 figures.show_figure(
     f"pruning-methods-L{side}",
-    captions.method_headline(ratios, charts.METHOD_LABELS),
+    headlines.method_headline(ratios, charts.METHOD_LABELS),
     charts.curves(
         points, analysis.network_points(states, quantity, ("method",)), quantity, "method", horizontal
     ),

@@ -3,7 +3,7 @@
 import polars as pl
 import streamlit as st
 
-from explorer import analysis, captions, charts
+from explorer import analysis, captions, charts, headlines
 from explorer.views import address, figures, setting
 
 st.title("Robustness", anchor=False)
@@ -34,7 +34,7 @@ table = analysis.replicate_table(tickets, quantity, confidence)
 own = f"states = analysis.own_masks(states).filter(pl.col('kind') == 'ticket', pl.col('side') == {side})"
 figures.show_figure(
     f"robustness-L{side}",
-    captions.replicate_headline(table, charts.SERIES_LABELS),
+    headlines.replicate_headline(table, charts.SERIES_LABELS),
     charts.replicates(table, analysis.network_points(tickets, quantity), quantity),
     captions.replicate_caption(table, confidence),
     table,

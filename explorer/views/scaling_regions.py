@@ -3,7 +3,7 @@
 import polars as pl
 import streamlit as st
 
-from explorer import analysis, captions, charts
+from explorer import analysis, captions, charts, headlines
 from explorer.views import address, figures, setting
 
 COMPARED = {
@@ -96,7 +96,7 @@ regions = analysis.fit_regions(states, quantity, {by!r}, {horizontal!r}, {confid
 method = captions.region_caption(regions, confidence)
 figures.show_figure(
     f"scaling-regions-{column}-by-{by}",
-    captions.region_headline(regions, quantity),
+    headlines.region_headline(regions, quantity),
     charts.regions(
         points,
         analysis.network_points(states, quantity, curves_by),

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import streamlit as st
 
-from explorer import analysis, captions, charts, loading
+from explorer import analysis, captions, charts, headlines, loading
 from explorer.views import address, chosen, figures, panels, setting
 from orchestrator.store import StudyError
 
@@ -41,9 +41,9 @@ def show_against_density(
         label = f"{analysis.FULL_WEIGHTS_PER_SPIN:g} per spin"
         chart = charts.with_vertical_line(chart, analysis.FULL_WEIGHTS_PER_SPIN, label)
     if quantity.column == "relative_error":
-        headline = captions.plateau_headline(points, GOOD_FACTOR, WIDTH)
+        headline = headlines.plateau_headline(points, GOOD_FACTOR, WIDTH)
     else:
-        headline = captions.extreme_headline(points, quantity, quantity.logarithmic, WIDTH)
+        headline = headlines.extreme_headline(points, quantity, quantity.logarithmic, WIDTH)
     caption = captions.point_caption(points, quantity, confidence)
     figures.show_figure(quantity.column, headline, chart, caption, points, select=states)
 
@@ -114,7 +114,7 @@ def show_network(states: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     panels.show_filters(layer)
     figures.show_figure(
         "filter-classes-by-level",
-        captions.parity_headline(here, layer.side**2),
+        headlines.parity_headline(here, layer.side**2),
         charts.filter_classes(parity, network["parameters_per_spin"] if len(networks) > 1 else None),
         "Live hidden units of each class at the levels of this run; classes that never occur are left out. Odd and "
         "even: 90% of Σ|w| on the four edges of one plaquette or star, the smallest of the four at least 0.3 of "
@@ -140,7 +140,7 @@ def show_energies(parity: pl.DataFrame, sides: list[int], here: pl.DataFrame) ->
     )
     figures.show_figure(
         "energy-against-parity",
-        captions.strength_headline(built, here, exact_here),
+        headlines.strength_headline(built, here, exact_here),
         charts.parity_energy(exact, built, trained),
         "Lines: closed form of the exact solution with eight odd-parity filters of magnitude a on every plaquette, "
         "whose parity strength is a (four filters: a / 2). Circles and other marks of a side: networks built so; "

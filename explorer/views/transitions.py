@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 import streamlit as st
 
-from explorer import analysis, captions, charts
+from explorer import analysis, captions, charts, headlines
 from explorer.views import address, figures
 
 # Enough for a claim; other figures' intervals may be narrower ones.
@@ -103,7 +103,7 @@ def _show_places(
         return False
     figures.show_figure(
         "transition-places",
-        captions.transition_headline(transitions),
+        headlines.transition_headline(transitions),
         charts.transition_places(transitions),
         captions.transition_caption(transitions, criterion.symbol, confidence),
         transitions,

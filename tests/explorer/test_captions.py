@@ -6,7 +6,7 @@ import re
 import polars as pl
 import pytest
 
-from explorer import analysis, captions
+from explorer import analysis, captions, headlines
 from explorer.analysis import QUANTITIES
 from tests.explorer.synthetic_study import joined_states, made_up_networks, power_law
 
@@ -22,20 +22,20 @@ def test_headlines_say_where_a_quantity_jumps_and_where_it_is_extreme():
     magnetisation = QUANTITIES["abs_magnetization_z"]
     points = analysis.curve_points(states, magnetisation)
     # The made-up magnetisation is a logistic function of ln density, steepest at 5.5 weights per spin.
-    low, high = re.search(r"most at (.*)–(.*) \(", captions.change_headline(points, magnetisation)).groups()
+    low, high = re.search(r"most at (.*)–(.*) \(", headlines.change_headline(points, magnetisation)).groups()
     assert float(low) < 5.5 < float(high)
     fidelity = analysis.curve_points(states, QUANTITIES["fidelity"])
-    headline = captions.extreme_headline(fidelity, QUANTITIES["fidelity"], largest=False)
+    headline = headlines.extreme_headline(fidelity, QUANTITIES["fidelity"], largest=False)
     assert f"lowest at {states['parameters_per_spin'].min():.3g}" in headline
 
 
 def test_the_headline_of_ratios_gives_the_medians_of_its_window():
     states = states_of(sides=(4,))
-    headline = captions.ticket_headline(analysis.ratio_summary(states, (5, 100)), (5, 100))
+    headline = headlines.ticket_headline(analysis.ratio_summary(states, (5, 100)), (5, 100))
     assert headline == (
         "At 5–100 weights per spin: error × 40 with a random mask, error × 1.3 with new initial weights"
     )
-    nothing = captions.ticket_headline(analysis.ratio_summary(states, (900, 1000)), (900, 1000))
+    nothing = headlines.ticket_headline(analysis.ratio_summary(states, (900, 1000)), (900, 1000))
     assert nothing == "Relative error of the trajectory and its tickets"
 
 
@@ -43,7 +43,7 @@ def test_the_headline_of_sizes_says_where_they_agree_and_never_that_they_do_when
     def headline(law):
         points = analysis.curve_points(states_of(law=law, ticket_levels=()), RELATIVE_ERROR)
         windows = analysis.agreement_windows(analysis.size_agreement(points), 3)
-        return captions.size_headline(windows, 3, [3, 4])
+        return headlines.size_headline(windows, 3, [3, 4])
 
     # From the sparsest level of side 4, the one that both sides reach, to the dense network of side 3.
     sparsest = 4**2 * 8 * math.prod([0.88] * 20)
@@ -61,7 +61,7 @@ def test_the_headline_of_agreement_shows_factors_with_the_digits_that_they_carry
     points = analysis.curve_points(
         states_of(law=lambda density, side: law[side], ticket_levels=()), RELATIVE_ERROR
     )
-    headline = captions.agreement_headline(analysis.size_agreement(points))
+    headline = headlines.agreement_headline(analysis.size_agreement(points))
     assert f"most by × {shown} at" in headline
 
 

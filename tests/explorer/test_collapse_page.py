@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from explorer import analysis, captions, charts
+from explorer import analysis, captions, charts, headlines
 from explorer.numbers import with_two_errors
 from tests.explorer.synthetic_study import made_up_networks, write_run_directory
 
@@ -67,13 +67,13 @@ def test_the_headline_has_both_errors_of_what_was_fitted_and_the_table_says_what
     systematics = analysis.systematic_errors(choices)
     spread = np.ptp(choices["critical"].drop_nulls().to_numpy()) / 2
     both = with_two_errors(fit.critical.value, fit.critical.error, spread)
-    headline = captions.collapse_headline(fit, systematics)
+    headline = headlines.collapse_headline(fit, systematics)
     assert headline.startswith(f"Best collapse: x_c = {both}, a = 1.") and "b = " not in headline
     assert "(errors statistical, then systematic)" in headline
     assert f"over {choices.height} choices" in captions.collapse_caption(fit, systematics)
     # Where no other choice has a fit, the headline says that half of its error is not known.
     alone = analysis.systematic_errors(choices.head(1))
-    assert "(statistical errors alone)" in captions.collapse_headline(fit, alone)
+    assert "(statistical errors alone)" in headlines.collapse_headline(fit, alone)
     assert "unknown" in captions.collapse_caption(fit, alone)
     moved = systematics.with_columns(deviation=pl.Series([4.0, 1.0, 0.0]))
     assert "x_c moves with these choices" in captions.collapse_caption(fit, moved)

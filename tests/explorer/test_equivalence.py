@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from explorer import analysis, captions, charts
+from explorer import analysis, charts, headlines
 from tests.explorer.synthetic_study import joined_states, made_up_networks
 
 WINDOW = (1.0, 1000.0)
@@ -79,7 +79,7 @@ def test_tickets_of_a_study_are_compared_within_their_trajectory():
     assert (row["verdict"], row["trajectories"], row["levels"], row["networks"]) == ("equivalent", 3, 2, 24)
     random = found.row(by_predicate=pl.col("numerator") == "init_rand", named=True)
     assert random["ratio"] == pytest.approx(40) and random["verdict"] == "different"
-    assert "are equivalent within a factor of 1.5" in captions.equivalence_sentence(
+    assert "are equivalent within a factor of 1.5" in headlines.equivalence_sentence(
         row, analysis.ALPHA, charts.SERIES_LABELS
     )
 
@@ -88,7 +88,7 @@ def test_one_trajectory_can_not_be_tested_and_says_why():
     found = analysis.ticket_equivalence(states_of(trajectories=1, ticket_levels=(2,)), WINDOW, 1.5)
     assert set(found["verdict"]) == {"can't be tested"}
     assert found["p_equivalent"].null_count() == len(found) == 2
-    assert "One trajectory has no spread" in captions.equivalence_sentence(
+    assert "One trajectory has no spread" in headlines.equivalence_sentence(
         found.row(0, named=True), 0.05, charts.SERIES_LABELS
     )
 

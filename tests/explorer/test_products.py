@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from explorer import analysis, captions, charts
+from explorer import analysis, captions, charts, headlines
 
 
 def networks(errors) -> pl.DataFrame:
@@ -31,7 +31,7 @@ def test_each_distance_has_its_mean_and_interval_and_an_exact_one_has_none():
     assert table["low"].is_null().to_list() == [False, True, False] * 2
     svg = charts.svg(charts.products(table, ("r", "C")))
     assert svg.count('aria-roledescription="point"') == 6
-    assert captions.product_headline(table, 3, "C is", "r").replace("\N{NO-BREAK SPACE}", " ") == (
+    assert headlines.product_headline(table, 3, "C is", "r").replace("\N{NO-BREAK SPACE}", " ") == (
         "Level 3: C is 0.400(10) at r = 1 and −0.05(2) at r = 3"
     )
     assert "level 0: 64, level 3: 12.5" in captions.product_caption(table, "C")
