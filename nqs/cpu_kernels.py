@@ -18,8 +18,8 @@ import jax.numpy as jnp
 import numba
 import numpy as np
 from jax import Array
-from numba import carray, types
-from numba.extending import intrinsic
+
+from nqs.xla_calls import FRAME_WORDS, GIVEN, MADE, answers_metadata, matrix, registered, vector, words
 
 # Chains of a block: enough to fill the vector units, few enough for θ to stay in half a megabyte of cache.
 _MOST_CHAINS, _LEAST_CHAINS, _CACHE_BYTES = 256, 64, 1 << 19
@@ -189,71 +189,28 @@ def _sweep_and_ratios(
         new_theta[live:, first:last] = 0
 
 
-@intrinsic
-def _pointer(typing_context, address):
-    """An address (int64) as a pointer that carray takes."""
-
-    def code(context, builder, signature, arguments):
-        return builder.inttoptr(arguments[0], context.get_value_type(types.voidptr))
-
-    return types.voidptr(types.int64), code
-
-
-@numba.njit(cache=True)
-def _words(address, count):
-    return carray(_pointer(address), (count,), np.int64)
-
-
-@numba.njit(cache=True)
-def _answers_metadata(frame):
-    """Fill in the version of the interface where XLA asks for it, once before the first call."""
-    if frame[1] == 0:
-        return False
-    metadata = _words(_words(frame[1], 4)[3], 6)
-    metadata[3] = 1 << 32  # major version 0 in the low half, minor version 1 in the high one
-    metadata[4] = 0  # no traits
-    return True
-
-
-@numba.njit(cache=True)
-def _matrix(buffers, index, kind):
-    buffer = _words(buffers[index], 6)
-    shape = _words(buffer[5], 2)
-    return carray(_pointer(buffer[3]), (shape[0], shape[1]), kind)
-
-
-@numba.njit(cache=True)
-def _vector(buffers, index, kind):
-    buffer = _words(buffers[index], 6)
-    return carray(_pointer(buffer[3]), (_words(buffer[5], 1)[0],), kind)
-
-
 @numba.njit(cache=True)
 def _answer(address, scalar):
-    """Answer a call of XLA: the structs of its ffi/api/c_api.h, read as 64-bit words.
-
-    Of a call frame, word 1 are the extensions, word 9 the arguments' buffers, word 14 the results'; of a
-    buffer, word 3 is the data, word 5 the dimensions.
-    """
-    frame = _words(address, 15)
-    if _answers_metadata(frame):
+    """Answer a call of XLA with `_sweep_and_ratios`."""
+    frame = words(address, FRAME_WORDS)
+    if answers_metadata(frame):
         return 0
-    given, made = _words(frame[9], 10), _words(frame[14], 4)
+    given, made = words(frame[GIVEN], 10), words(frame[MADE], 4)
     _sweep_and_ratios(
-        _matrix(given, 0, scalar),
-        _matrix(given, 1, scalar),
-        _vector(given, 2, np.int32),
-        _vector(given, 3, np.int32),
-        _vector(given, 4, scalar),
-        _matrix(given, 5, np.int32),
-        _matrix(given, 6, scalar),
-        _vector(given, 7, scalar),
-        _vector(given, 8, np.int32),
-        _matrix(given, 9, np.int32),
-        _matrix(made, 0, scalar),
-        _matrix(made, 1, scalar),
-        _matrix(made, 2, scalar),
-        _vector(made, 3, np.int64),
+        matrix(given, 0, scalar),
+        matrix(given, 1, scalar),
+        vector(given, 2, np.int32),
+        vector(given, 3, np.int32),
+        vector(given, 4, scalar),
+        matrix(given, 5, np.int32),
+        matrix(given, 6, scalar),
+        vector(given, 7, scalar),
+        vector(given, 8, np.int32),
+        matrix(given, 9, np.int32),
+        matrix(made, 0, scalar),
+        matrix(made, 1, scalar),
+        matrix(made, 2, scalar),
+        vector(made, 3, np.int64),
     )
     return 0
 
@@ -270,10 +227,7 @@ def _answer_float64(address):
 def _target(dtype: str) -> str:
     """Name of the compiled target for a type of θ; compiled and registered at the first use."""
     answer = {"float32": _answer_float32, "float64": _answer_float64}[dtype]
-    handler = numba.cfunc(types.int64(types.int64), cache=True)(answer)
-    name = f"nqs_sweep_{dtype}"
-    jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(handler.ctypes), platform="cpu")
-    return name
+    return registered(f"nqs_sweep_{dtype}", answer)
 
 
 def sweep_and_ratios(

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from nqs import bit_counts
 from nqs.activations import slopes
 from nqs.layouts import COLUMN_CHUNK, ListLayout, RowLayout
 from nqs.linear_solve import BLOCK, solve, upper_blocks
@@ -128,7 +129,14 @@ def gram_blocks(chains: Chains, layout: RowLayout) -> list[Array]:
 
     # A loop of one turn or none: a lax.cond around products doubles their time on CPUs.
     common = jax.lax.fori_loop(0, layout.weighted, add_products, common)
-    return count_pairs(_signs_differ, columns, layout.column_chunks, common, -2 * sign)
+    if not bit_counts.pays_off():
+        return count_pairs(_signs_differ, columns, layout.column_chunks, common, -2 * sign)
+    counts = bit_counts.count_differing(*columns, layout.column_chunks * _WORDS)
+    firsts = range(0, counts.shape[0], BLOCK)
+    return [
+        block - 2 * sign * counts[first : first + len(block), first : first + block.shape[1]]
+        for first, block in zip(firsts, common, strict=True)
+    ]
 
 
 def _column_bits(up: Array, on: Array, layout: RowLayout) -> Bits:
