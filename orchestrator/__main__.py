@@ -534,7 +534,7 @@ def _run(options: argparse.Namespace, plan: Plan, directory: RunDirectory, engin
             progress.note(f"{units} to do on {slots}, in {directory.path}")
             if standing.failed_runs:
                 progress.note(left_out_sentence(standing.failed_runs))
-            for other in found_elsewhere(standing.schedule, directory.path):
+            for other in found_elsewhere(standing):
                 if other.seconds >= _WORTH_SAYING:
                     progress.note(other.sentence)
             try:
@@ -559,7 +559,10 @@ def _run(options: argparse.Namespace, plan: Plan, directory: RunDirectory, engin
 
 def _as_typed(word: str) -> str:
     """A word of a command for a shell, in double quotes where a person would write them: --only has texts in single ones."""
-    return f'"{word}"' if "'" in word and not set(word) & set('"$`\\!') else shlex.quote(word)
+    # Before an equals sign an exclamation mark is one to every shell.
+    return (
+        f'"{word}"' if "'" in word and not set(word.replace("!=", "")) & set('"$`\\!') else shlex.quote(word)
+    )
 
 
 def _close_unclosed(standing: Standing, directory: RunDirectory) -> None:

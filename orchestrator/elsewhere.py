@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
-from nqs.identity import NUMERICS_VERSION
 from orchestrator import store
+from orchestrator.merging import read_source, runs_that_stay_out
 from orchestrator.progress import duration
-from orchestrator.run_directory import RunDirectory
-from orchestrator.schedule import Schedule
+from orchestrator.run_directory import RunDirectory, StudyError
+from orchestrator.standing import Standing
 from orchestrator.table_files import files_of, is_part, read_files
-from orchestrator.tables import RUNS, STATES
-from orchestrator.units import Unit, given_of
+from orchestrator.tables import STATES
+from orchestrator.units import Unit
 
-_COLUMNS = tuple(column for column in STATES.columns if column.name in (*STATES.key, "weights_left_out"))
+_KEY = STATES.columns[: len(STATES.key)]
 
 
 @dataclass(frozen=True)
@@ -37,58 +39,67 @@ class Elsewhere:
     @property
     def sentence(self) -> str:
         runs = f"{self.runs} missing run{'s' * (self.runs != 1)}"
-        return f"{self.path} has results of {runs}, {duration(self.seconds)} of work: --merge {self.path} takes them in"
+        return (
+            f"{self.path} has results of {runs}, {duration(self.seconds)} of work: before a start, --merge "
+            f"{shlex.quote(str(self.path))} takes them in"
+        )
 
 
-def found_elsewhere(schedule: Schedule, own: Path) -> list[Elsewhere]:
+def found_elsewhere(standing: Standing) -> list[Elsewhere]:
     """Studies beside a run directory, and the repository's own exports, that have missing runs; what spares most first.
 
-    Passed over are files that cannot be read, runs of older numerics, and runs whose weights an export left out though
-    others that are missing here start from them.
+    What a merge would not take in does not count, and a study that cannot be read is passed over.
     """
-    missing = set(schedule.missing)
+    seconds = standing.schedule.seconds
+    missing = set(standing.schedule.missing)
     if not missing:
         return []
-    there = {path: _of_use(path, schedule, missing) for path in _nearby(own)}
+    there = {path: _of_use(path, standing, missing) for path in _nearby(standing.study.path)}
     found = []
     while there:
-        seconds, path = max(
-            (sum(map(schedule.seconds.__getitem__, units)), path) for path, units in there.items()
-        )
+        spared, path = max((sum(map(seconds.__getitem__, units)), path) for path, units in there.items())
         units = there.pop(path)
         if units:
-            found.append(Elsewhere(path, len({unit.run_id for unit in units}), seconds))
+            found.append(Elsewhere(path, len({unit.run_id for unit in units}), spared))
         there = {path: others - units for path, others in there.items()}
     return found
 
 
 def _nearby(own: Path) -> Iterator[Path]:
-    exports = store.REPOSITORY_REFERENCES.parent
-    here = Path.cwd()
-    exports = exports.relative_to(here) if exports.is_relative_to(here) else exports
-    for folder in (own.parent, exports):
-        if folder.is_dir():
-            yield from (path for path in sorted(folder.iterdir()) if path.resolve() != own.resolve())
+    """Other studies in the same folder and in the repository's, as a person would name them from here."""
+    here, own = os.getcwd(), os.path.realpath(own)
+    for folder in (os.path.dirname(own), os.path.realpath(store.REPOSITORY_REFERENCES.parent)):
+        try:
+            names = sorted(os.listdir(folder))
+        except OSError:
+            continue
+        for name in names:
+            path = os.path.join(folder, name)
+            # Neither raises where a folder may not be looked into.
+            if any(os.path.isfile(os.path.join(path, file)) for file in ("sweep.json", "runs.parquet")) and (
+                os.path.realpath(path) != own
+            ):
+                yield Path(os.path.relpath(path) if path.startswith(here + os.sep) else path)
 
 
-def _of_use(path: Path, schedule: Schedule, missing: set[Unit]) -> set[Unit]:
-    """The missing units that a study has; none where there is no study."""
-    if (path / "sweep.json").exists():
-        directory = RunDirectory(path)
-        states, runs = files_of(directory, STATES), files_of(directory, RUNS)
-    elif (path / "runs.parquet").exists():
-        states, runs = [path / "states.parquet"], [path / "runs.parquet"]
-    else:
+def _of_use(path: Path, standing: Standing, missing: set[Unit]) -> set[Unit]:
+    """The missing units that a merge of a study would take in."""
+    try:
+        # Most studies share no run, and are not read for it.
+        if not {unit.run_id for unit in missing} & _run_ids(path):
+            return set()
+        source = read_source(path, standing.plan, whole=False)
+        out = runs_that_stay_out(standing.plan, standing.whole, source).run_ids
+    except (OSError, StudyError, pl.exceptions.PolarsError):
         return set()
-    problems: list[str] = []
-    # There may be thousands of parts, and their names say enough: what was trained there has its weights.
-    parts = {file for file in states if is_part(file)}
-    rows = read_files(STATES, [file for file in states if file not in parts], problems, _COLUMNS)
-    units = {Unit(*key) for key in rows.select(STATES.key).iter_rows()}
-    units |= {Unit(run_id, int(level)) for run_id, level in (file.stem.split(".") for file in parts)}
-    units &= missing
-    given = given_of(store.without_weights(rows), missing - units, schedule.jobs)
-    kept_out = {network.run_id for networks in given.values() for network in networks}
-    ended = read_files(RUNS, runs, problems)
-    kept_out |= {*ended.filter(pl.col("numerics_version") < NUMERICS_VERSION)["run_id"]}
-    return {unit for unit in units if unit.run_id not in kept_out}
+    coming = source.states.filter(~pl.col("run_id").is_in(out)).select(STATES.key)
+    return missing & {Unit(*key) for key in coming.iter_rows()}
+
+
+def _run_ids(path: Path) -> set[str]:
+    """The runs of which a study has trained networks, from the names of its small files and from its large ones."""
+    directory, export = RunDirectory(path), path / "states.parquet"
+    files = files_of(directory, STATES) if directory.sweep_json.exists() else [export]
+    parts = {file for file in files if is_part(file)}
+    large = read_files(STATES, [file for file in files if file not in parts], [], _KEY)
+    return {*large["run_id"], *(file.name.split(".")[0] for file in parts)}

@@ -7,12 +7,13 @@ levels are grew out of its earlier ones.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
 
 from nqs.config import ReferenceJob
+from nqs.identity import NUMERICS_VERSION
 from orchestrator.compaction import FILE_BYTES, write_compacted
 from orchestrator.plan import Plan
 from orchestrator.run_directory import RunDirectory, StudyError
@@ -24,9 +25,12 @@ from orchestrator.units import Unit, given_of, starting_networks, units_of
 _NETWORK = ["run_id", "level"]
 
 
-def read_source(path: Path | str, plan: Plan) -> Study:
-    """The study in a run directory or an export, as `merge` takes it in: whole, or of another sweep or profile than the
-    plan those of its runs that the plan asks for, too.
+def read_source(path: Path | str, plan: Plan, whole: bool = True) -> Study:
+    """The study in a run directory or an export, as `merge` takes it in: all of it, or of another sweep or profile than
+    the plan those of its runs that the plan asks for, too.
+
+    Args:
+        whole: whether the large tables are read at once.
 
     Raises:
         StudyError: there is none, it has none of the plan's runs, or it has a damaged file.
@@ -34,7 +38,8 @@ def read_source(path: Path | str, plan: Plan) -> Study:
     source = read_study(path)
     if not source.problems and _is_another(source, plan):
         source = _runs_in_common(source, plan)
-    source.read_large_tables()
+    if whole:
+        source.read_large_tables()
     if source.problems:
         raise StudyError(source.problems[0])
     return source
@@ -70,6 +75,57 @@ def _runs_in_common(source: Study, plan: Plan) -> Study:
     )
 
 
+@dataclass(frozen=True)
+class StayingOut:
+    """Runs of a source that are not taken in.
+
+    Attributes:
+        differing: those of which both have begun other histories.
+        lacking: another sweep's that came without weights which missing runs would start from: an export has the
+            weights that its own sweep goes on from.
+        stale: another sweep's of older numerics.
+        run_ids: all of them, and what starts from them.
+    """
+
+    differing: list[str]
+    lacking: list[str]
+    stale: list[str]
+    run_ids: list[str]
+
+
+def runs_that_stay_out(plan: Plan, own: Study, source: Study) -> StayingOut:
+    """Which runs of a source `merge` does not take in.
+
+    Args:
+        own: the study that the source is merged into.
+        source: from `read_source`.
+    """
+    differing = _differing_runs(own, source)
+    if not _is_another(source, plan):
+        return StayingOut(differing, [], [], _with_what_starts_from(differing, plan, source.runs))
+    stale = sorted(source.runs.filter(pl.col("numerics_version") < NUMERICS_VERSION)["run_id"])
+    here = _units(own.states)
+    without = without_weights(source.states) - (here - without_weights(own.states))
+    lacking: set[str] = set()
+    while True:
+        out = _with_what_starts_from([*differing, *stale, *lacking], plan, source.runs)
+        coming = source.states.filter(~pl.col("run_id").is_in(out))
+        there = here | _units(coming)
+        missing = (
+            unit for run_id, job in plan.jobs.items() for unit in units_of(run_id, job) if unit not in there
+        )
+        given = given_of(without & _units(coming), missing, plan.jobs)
+        found = {network.run_id for networks in given.values() for network in networks}
+        # What stays out is missing, too, and may start from more of them.
+        if not found:
+            return StayingOut(differing, sorted(lacking), stale, out)
+        lacking |= found
+
+
+def _units(states: pl.DataFrame) -> set[Unit]:
+    return {Unit(*key) for key in states.select(_NETWORK).iter_rows()}
+
+
 def merge(directory: RunDirectory, plan: Plan, source: Study) -> dict:
     """Take in what a study has and a run directory lacks; for who holds its lock.
 
@@ -82,10 +138,9 @@ def merge(directory: RunDirectory, plan: Plan, source: Study) -> dict:
         source: from `read_source`.
 
     Returns:
-        `source`, its path; `networks` and `runs`, how many were taken in; `kept`, ids of runs whose histories differ
-        and which were not; `lacking`, ids of another sweep's runs that were not, since missing runs would start from
-        weights that they come without; `weights_left_out`, how many of the networks came without weights; `weights_taken_in`, how
-        many networks that were here without weights have them now.
+        `source`, its path; `networks` and `runs`, how many were taken in; `kept`, `lacking` and `stale`, ids of runs
+        that stayed out as in `StayingOut`; `weights_left_out`, how many of the networks came without weights;
+        `weights_taken_in`, how many networks that were here without weights have them now.
 
     Raises:
         StudyError: the directory has a damaged file, or a file cannot be written.
@@ -94,10 +149,8 @@ def merge(directory: RunDirectory, plan: Plan, source: Study) -> dict:
     own_runs = counting_rows(read_table(directory, RUNS, own.problems), own.states)
     if own.problems:
         raise StudyError(own.problems[0])
-    differing = _differing_runs(own, source)
-    # Another sweep's export has the weights that its own runs start from.
-    lacking = _lacking_runs(plan, own, source) if _is_another(source, plan) else []
-    staying = pl.col("run_id").is_in(_with_what_starts_from([*differing, *lacking], plan, source.runs))
+    out = runs_that_stay_out(plan, own, source)
+    staying = pl.col("run_id").is_in(out.run_ids)
     states = source.states.filter(~staying)
     networks = _not_in(states, own.states, _NETWORK)
     completed = _completed(own.states, states)
@@ -130,8 +183,9 @@ def merge(directory: RunDirectory, plan: Plan, source: Study) -> dict:
         "source": str(source.path),
         "networks": networks.height,
         "runs": runs.height,
-        "kept": differing,
-        "lacking": lacking,
+        "kept": out.differing,
+        "lacking": out.lacking,
+        "stale": out.stale,
         "weights_left_out": left_out.height,
         "weights_taken_in": completed.height,
     }
@@ -165,16 +219,6 @@ def _differing_runs(own: Study, other: Study) -> list[str]:
         beyond = _not_in(another.states, one.states, _NETWORK)
         found |= {*beyond.filter(pl.col("run_id").is_in(diverged))["run_id"]}
     return sorted(found)
-
-
-def _lacking_runs(plan: Plan, own: Study, other: Study) -> list[str]:
-    """Runs of the other study without weights that runs of the plan which neither study has start from."""
-    there = {Unit(*key) for study in (own, other) for key in study.states.select(_NETWORK).iter_rows()}
-    missing = (
-        unit for run_id, job in plan.jobs.items() for unit in units_of(run_id, job) if unit not in there
-    )
-    given = given_of(without_weights(other.states), missing, plan.jobs)
-    return sorted({network.run_id for networks in given.values() for network in networks})
 
 
 def _with_what_starts_from(differing: list[str], plan: Plan, runs: pl.DataFrame) -> list[str]:
@@ -237,12 +281,18 @@ def merge_sentences(data: dict) -> list[str]:
         )
     if lacking := data["lacking"]:
         sentences.append(
-            f"{counted(lacking, 'run')} stayed out, since missing runs would start from weights that the export left "
-            f"out: {', '.join(lacking[:5])}{' …' if len(lacking) > 5 else ''}"
+            f"{counted(lacking, 'run')} stayed out, since missing runs would start from weights that an export left "
+            f"out: {_some(lacking)}"
         )
+    if stale := data["stale"]:
+        sentences.append(f"{counted(stale, 'run')} of older numerics stayed out: {_some(stale)}")
     if data["kept"]:
         sentences.append(
             f"{counted(data['kept'], 'run')} had begun here with other results, and stayed as here with all that "
-            f"starts from them: {', '.join(data['kept'][:5])}{' …' if len(data['kept']) > 5 else ''}"
+            f"starts from them: {_some(data['kept'])}"
         )
     return sentences
+
+
+def _some(run_ids: list[str], most: int = 5) -> str:
+    return ", ".join(run_ids[:most]) + (" …" if len(run_ids) > most else "")

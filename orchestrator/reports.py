@@ -80,7 +80,7 @@ def plan_data(standing: Standing, slots: int, slots_are: str, limit: int | None 
         "references_out_of_reach": _out_of_reach(standing.chosen, study),
         "elsewhere": [
             {"path": str(each.path), "runs": each.runs, "seconds": each.seconds, "sentence": each.sentence}
-            for each in found_elsewhere(standing.schedule, study.path)
+            for each in found_elsewhere(standing)
         ],
         "problems": study.problems,
     }

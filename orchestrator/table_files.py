@@ -153,6 +153,8 @@ def _read_one_by_one(
             frames.append(_read_together([path], schema, run_id))
         except FileNotFoundError:
             continue  # compaction or an extension replaced it while we read
+        except PermissionError as error:
+            problems.append(f"{path} cannot be read: {error.strerror}")
         except (pl.exceptions.PolarsError, OSError) as error:
             if is_whole(path):
                 reason = str(error).splitlines()[0]

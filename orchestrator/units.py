@@ -59,4 +59,6 @@ def starting_networks(unit: Unit, job: Job) -> set[Unit]:
 
 def given_of(networks: set[Unit], units: Iterable[Unit], jobs: Mapping[str, Job]) -> dict[Unit, set[Unit]]:
     """Which of some networks each unit is given to start from; units that are given none are left out."""
+    if not networks:
+        return {}
     return {unit: given for unit in units if (given := starting_networks(unit, jobs[unit.run_id]) & networks)}

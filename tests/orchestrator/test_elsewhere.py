@@ -6,6 +6,7 @@ import shutil
 import polars as pl
 import pytest
 
+from nqs.config import TransverseFieldIsing
 from orchestrator import __main__ as command
 from orchestrator import store
 from orchestrator.__main__ import main
@@ -14,37 +15,58 @@ from orchestrator.export import export_study, needed_networks
 from orchestrator.merging import merge, read_source
 from orchestrator.plan import Tickets
 from orchestrator.run_directory import RunDirectory
-from orchestrator.store import read_study, schedule_of
-from orchestrator.tables import RUNS
+from orchestrator.standing import Standing
+from orchestrator.store import read_study
+from tests.orchestrator import fake_engine
 from tests.orchestrator.fake_engine import FakeEngine
 from tests.orchestrator.studies import run_ids, run_study, small_plan, statuses
 
 PLAN = small_plan()
 
 
-def found(own, plan=PLAN) -> list[tuple[str, int, float]]:
-    """Each study's name, runs and units: a unit is given a second."""
-    schedule = schedule_of(plan, read_study(own, plan))
-    return [(each.path.name, each.runs, each.seconds) for each in found_elsewhere(schedule, own)]
+def found(own, plan=PLAN) -> list[tuple[str, int, int]]:
+    """Each study's name, runs and units."""
+    standing = Standing.of(plan, own)
+    seconds = dict.fromkeys(standing.schedule.seconds, 1.0)
+    standing.schedule.seconds.update(seconds)
+    return [(each.path.name, each.runs, round(each.seconds)) for each in found_elsewhere(standing)]
+
+
+def merged(own, source, plan=PLAN) -> dict:
+    directory = RunDirectory(own)
+    with directory.lock():
+        directory.prepare()
+        directory.write_plan(plan)
+        return merge(directory, plan, read_source(source, plan))
 
 
 @pytest.fixture
 def runs(finished, tmp_path):
-    """A folder with a finished study, part of it, something else, and none of its own yet."""
+    """A folder with a finished study, part of it, things that are none, and no directory of its own yet."""
     folder = tmp_path / "runs"
     shutil.copytree(finished, folder / "whole")
     run_study(folder / "part", PLAN, stop_after=20)
     (folder / "notes").mkdir()
     (folder / "notes" / "sweep.json").write_text("{}")
+    (folder / "loop").symlink_to(folder / "loop")
+    shutil.copytree(finished, folder / "damaged")
+    for part in (folder / "damaged" / "tables" / "states").iterdir():
+        part.write_bytes(b"")
     return folder
 
 
-def test_the_study_that_spares_most_comes_first_and_none_that_adds_nothing(runs):
-    assert found(runs / "own") == [("whole", 8, 12.0)]
+def test_the_study_that_spares_most_comes_first_and_none_that_adds_nothing(runs, finished):
+    assert found(runs / "own") == [("whole", 8, 12)]
+    # Of the whole study the first runs alone: the other part adds what it has beyond them.
     shutil.rmtree(runs / "whole")
     states = read_study(runs / "part").states
     assert 1 < states.height < 12
     assert found(runs / "own") == [("part", states["run_id"].n_unique(), states.height)]
+    only = small_plan(name="other", methods=["imp_wr", "irp_wr"], replicates=1, tickets=None)
+    run_study(runs / "random", only, stop_after=15)
+    plan = small_plan(methods=["imp_wr", "irp_wr"])
+    (first, *_), (second, more, _) = found(runs / "own", plan)
+    assert (first, second, more) == ("part", "random", 1)
     run_study(runs / "own", PLAN, stop_after=20)
     assert found(runs / "own") == []
 
@@ -54,28 +76,59 @@ def test_runs_of_other_sweeps_and_of_the_repository_s_exports_are_found(finished
     export_study(read_study(finished), tmp_path / "data" / "example")
     monkeypatch.setattr(store, "REPOSITORY_REFERENCES", tmp_path / "data" / "references.parquet")
     plan = small_plan(name="other", replicates=3, tickets=None)
-    assert found(tmp_path / "runs" / "own", plan) == [("example", 4, 8.0)]
+    assert found(tmp_path / "runs" / "own", plan) == [("example", 4, 8)]
     # Taken in, they are in compacted files; the directory is not its own neighbour.
-    directory = RunDirectory(tmp_path / "runs" / "own")
-    with directory.lock():
-        directory.prepare()
-        directory.write_plan(plan)
-        merge(directory, plan, read_source(tmp_path / "data" / "example", plan))
+    merged(tmp_path / "runs" / "own", tmp_path / "data" / "example", plan)
     assert found(tmp_path / "runs" / "own", plan) == []
-    assert [name for name, *_ in found(tmp_path / "runs" / "another", plan)] == ["own"]
+    assert found(tmp_path / "runs" / "another", plan)[0][1:] == (4, 8)
 
 
-def test_what_could_not_be_gone_on_from_or_is_stale_is_not_offered(finished, tmp_path):
+def test_what_a_merge_would_leave_out_is_not_offered(finished, tmp_path, monkeypatch):
+    """Masks that came without weights, runs of older numerics, and another history."""
     study = read_study(finished)
     export_study(study, tmp_path / "export", kept=needed_networks(PLAN, study))
-    plan = small_plan(name="other", tickets=Tickets(variants=["init_imp"], levels=[1]))
-    # The dense runs alone: tickets would start from masks that came without weights.
-    assert found(tmp_path / "own", plan) == [("export", 2, 2.0)]
+    plan = small_plan(name="other", tickets=Tickets(variants=["init_imp"], levels=[1, 2]))
+    own = tmp_path / "own"
+    # The dense runs alone: tickets would start from masks that came without weights, those of level 2 stay out with them.
+    assert found(own, plan) == [("export", 2, 2)]
     file = tmp_path / "export" / "runs.parquet"
-    old = pl.col("run_id") == run_ids(PLAN, "dense")[0]
-    older = pl.when(old).then(pl.col("numerics_version") - 1).otherwise("numerics_version")
+    old = run_ids(PLAN, "dense")[0]
+    older = pl.when(run_id=old).then(pl.col("numerics_version") - 1).otherwise("numerics_version")
     pl.read_parquet(file).with_columns(numerics_version=older).write_parquet(file)
-    assert RUNS.name in file.name and found(tmp_path / "own", plan) == [("export", 1, 1.0)]
+    assert found(own, plan) == [("export", 1, 1)]
+    data = merged(own, tmp_path / "export", plan)
+    assert (data["networks"], data["stale"]) == (1, [old]) and len(data["lacking"]) == 1
+    assert found(own, plan) == []
+
+    uniform = fake_engine._uniform
+    monkeypatch.setattr(fake_engine, "_uniform", lambda *what: uniform(*what, "elsewhere"))
+    run_study(tmp_path / "alone" / "own", PLAN, stop_after=9)
+    shutil.copytree(finished, tmp_path / "alone" / "beside")
+    began = {*read_study(tmp_path / "alone" / "own").states["run_id"]}
+    offered = found(tmp_path / "alone" / "own")
+    assert began and sum(runs for _, runs, _ in offered) < 8 - len(began)
+
+
+def test_weights_that_are_here_let_more_be_taken_in(finished, tmp_path):
+    """The export lacks those of level 1, which a directory that trained the trajectories has."""
+    study = read_study(finished)
+    export_study(study, tmp_path / "data" / "export", kept=needed_networks(PLAN, study))
+    tickets = Tickets(variants=["init_imp", "rand_imp"], levels=[1, 2])
+    plan = small_plan(name="other", tickets=tickets)
+    own = tmp_path / "runs" / "own"
+    run_study(own, small_plan(name="other", tickets=None))
+    data = merged(own, tmp_path / "data" / "export", plan)
+    assert data["lacking"] == [] and data["networks"] == len(run_ids(PLAN, "ticket"))
+
+
+def test_references_of_other_hamiltonians_stay_out(tmp_path):
+    """A study of another field has its own reference energy, which this one has no use for."""
+    fields = [TransverseFieldIsing(side=2, field=field) for field in (2.0, 3.0)]
+    run_study(tmp_path / "both", small_plan(name="other", hamiltonians=fields, tickets=None))
+    both = read_study(tmp_path / "both").references
+    assert both["field"].n_unique() == 2
+    merged(tmp_path / "own", tmp_path / "both")
+    assert {*read_study(tmp_path / "own").references["field"]} == {3.0}
 
 
 def test_plan_and_start_say_so_and_the_named_command_takes_them_in(
@@ -87,7 +140,7 @@ def test_plan_and_start_say_so_and_the_named_command_takes_them_in(
     *_, sentence = capsys.readouterr().out.splitlines()
     path = tmp_path / "runs" / "other"
     assert sentence.startswith(f"{path} has results of 8 missing runs, ")
-    assert sentence.endswith(f" of work: --merge {path} takes them in")
+    assert sentence.endswith(f" of work: before a start, --merge {path} takes them in")
     assert main([str(sweep_file), *out, "--plan", "--json"]) == 0
     (found,) = json.loads(capsys.readouterr().out)["elsewhere"]
     assert found["runs"] == 8 and found["path"] == str(path)
