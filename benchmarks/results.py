@@ -11,6 +11,7 @@ profile `paper` below data/.
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
@@ -19,6 +20,8 @@ import polars as pl
 
 from explorer import analysis, captions
 from explorer.numbers import interval, plain
+from nqs.config import TransverseFieldIsing
+from nqs.mean_field import lowest_product_state
 from orchestrator.store import Study, read_study
 
 CONFIDENCE = 0.95
@@ -34,6 +37,8 @@ RESOLVED = 2.0
 WINDOWS = ((5.0, 13.0), (13.0, 40.0))
 # Weights per spin between which networks are averaged.
 STRETCHES = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 50.0)
+# Networks between these weights per spin count as having one.
+ONE_WEIGHT = (0.9, 1.1)
 # A100 hours of a trajectory with its pre-training in the paper's Table 9, by sweep and side.
 PAPER_HOURS = dict(zip(range(4, 11), (4, 5, 6, 10, 13, 16, 20), strict=True))
 
@@ -64,6 +69,10 @@ def print_study(study: Study) -> None:
         if by != "width_per_spin":
             _print("Where the state changes", _transitions(own))
             _print("Broken symmetry, |⟨σz⟩| / ⟨|σz|⟩", _broken_symmetry(trajectories, by))
+            _print(
+                "Errors per spin beside those of states with no weights and with one a spin",
+                _few_weights(own),
+            )
         if trajectories["side"].n_unique() > 1:
             _print(f"Do sizes agree within a factor of {AGREEMENT:g}", _agreement(trajectories))
         _print("The branch back up minus the way down", _branches(own))
@@ -181,6 +190,42 @@ def _broken_symmetry(states: pl.DataFrame, by: str) -> pl.DataFrame:
     share = (pl.col("magnetization_z") / pl.col("abs_magnetization_z")).abs()
     found = states.group_by(_stretch(), by).agg(share.mean()).sort("stretch", by)
     return _with_stretch_names(found.pivot(on=by, index="stretch", values="magnetization_z"))
+
+
+def _few_weights(states: pl.DataFrame) -> pl.DataFrame:
+    """Of each Ising lattice: all spins along x, the lowest product state, and the network that is closest to one weight a spin."""
+    rows = []
+    pruned = states.filter(pl.col("kind") == "trajectory", pl.col("hamiltonian") == "tfim")
+    distance = pl.col("parameters_per_spin").log().abs()
+    closest = (
+        pruned.sort(distance)
+        .group_by("side", "field", "hamiltonian_parameters")
+        .first()
+        .sort("side", "field")
+    )
+    for row in closest.iter_rows(named=True):
+        if not ONE_WEIGHT[0] <= row["parameters_per_spin"] <= ONE_WEIGHT[1]:
+            continue
+        hamiltonian = TransverseFieldIsing(**json.loads(row["hamiltonian_parameters"]))
+        product = lowest_product_state(hamiltonian)
+        above = [
+            energy - row["reference_energy"]
+            for energy in (-hamiltonian.field * hamiltonian.sites, product.energy)
+        ]
+        of_no_weights, of_product = (difference / hamiltonian.sites for difference in above)
+        rows.append(
+            {
+                "side": row["side"],
+                "field": row["field"],
+                "no weights": of_no_weights,
+                "product state": of_product,
+                "its ⟨σz⟩": float(product.magnetization_z.mean()),
+                "network": row["error_per_spin"],
+                "its ⟨|σz|⟩": row["abs_magnetization_z"],
+                "its n_r / N": row["parameters_per_spin"],
+            }
+        )
+    return pl.DataFrame(rows)
 
 
 def _agreement(states: pl.DataFrame) -> pl.DataFrame:
