@@ -286,7 +286,7 @@ def _print(title: str, table: pl.DataFrame) -> None:
     """A table as Markdown; nothing where it has no row."""
     if table.is_empty():
         return
-    print(f"\n{title}\n\n| {' | '.join(table.columns)} |\n|{'---|' * table.width}")
+    print(f"\n{title}\n\n| {' | '.join(map(_cell, table.columns))} |\n|{'---|' * table.width}")
     for row in table.iter_rows():
         print(f"| {' | '.join(_cell(value) for value in row)} |")
 
@@ -294,7 +294,8 @@ def _print(title: str, table: pl.DataFrame) -> None:
 def _cell(value: object) -> str:
     if value is None:
         return "–"
-    return plain(value) if isinstance(value, float) else str(value)
+    # A bar, as around σz, would end the cell.
+    return plain(value) if isinstance(value, float) else str(value).replace("|", "\\|")
 
 
 if __name__ == "__main__":
