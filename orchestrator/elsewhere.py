@@ -54,7 +54,8 @@ def found_elsewhere(standing: Standing) -> list[Elsewhere]:
     missing = set(standing.schedule.missing)
     if not missing:
         return []
-    there = {path: _of_use(path, standing, missing) for path in _nearby(standing.study.path)}
+    runs = {unit.run_id for unit in missing}
+    there = {path: _of_use(path, standing, missing, runs) for path in _nearby(standing.study.path)}
     found = []
     while there:
         spared, path = max((sum(map(seconds.__getitem__, units)), path) for path, units in there.items())
@@ -82,11 +83,11 @@ def _nearby(own: Path) -> Iterator[Path]:
                 yield Path(os.path.relpath(path) if path.startswith(here + os.sep) else path)
 
 
-def _of_use(path: Path, standing: Standing, missing: set[Unit]) -> set[Unit]:
+def _of_use(path: Path, standing: Standing, missing: set[Unit], missing_runs: set[str]) -> set[Unit]:
     """The missing units that a merge of a study would take in."""
     try:
         # Most studies share no run, and are not read for it.
-        if not {unit.run_id for unit in missing} & _run_ids(path):
+        if missing_runs.isdisjoint(_run_ids(path)):
             return set()
         source = read_source(path, standing.plan, whole=False)
         out = runs_that_stay_out(standing.plan, standing.whole, source).run_ids

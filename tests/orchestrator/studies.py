@@ -12,6 +12,7 @@ from orchestrator.actors import InlineExecutor
 from orchestrator.batches import batches_of
 from orchestrator.costs import CostModel
 from orchestrator.loop import Loop
+from orchestrator.merging import merge, read_source
 from orchestrator.plan import Plan, Profile, Sweep, Tickets, resolve
 from orchestrator.progress import Progress
 from orchestrator.run_directory import RunDirectory
@@ -113,6 +114,16 @@ def run_study(
         )
         loop.run(executor or InlineExecutor(engine=(fake or FakeEngine()).engine()))
     return loop
+
+
+def merged_into(path: Path, source: Path, plan: Plan | None = None) -> dict:
+    """Take a study into a run directory, the small plan's by default; what `merge` says."""
+    plan = plan or small_plan()
+    directory = RunDirectory(path)
+    with directory.lock():
+        directory.prepare()
+        directory.write_plan(plan)
+        return merge(directory, plan, read_source(source, plan))
 
 
 def statuses(path: Path) -> dict[str, str]:

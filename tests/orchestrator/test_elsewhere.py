@@ -12,14 +12,12 @@ from orchestrator import store
 from orchestrator.__main__ import main
 from orchestrator.elsewhere import found_elsewhere
 from orchestrator.export import export_study, needed_networks
-from orchestrator.merging import merge, read_source
 from orchestrator.plan import Tickets
-from orchestrator.run_directory import RunDirectory
 from orchestrator.standing import Standing
 from orchestrator.store import read_study
 from tests.orchestrator import fake_engine
 from tests.orchestrator.fake_engine import FakeEngine
-from tests.orchestrator.studies import run_ids, run_study, small_plan, statuses
+from tests.orchestrator.studies import merged_into, run_ids, run_study, small_plan, statuses
 
 PLAN = small_plan()
 
@@ -30,14 +28,6 @@ def found(own, plan=PLAN) -> list[tuple[str, int, int]]:
     seconds = dict.fromkeys(standing.schedule.seconds, 1.0)
     standing.schedule.seconds.update(seconds)
     return [(each.path.name, each.runs, round(each.seconds)) for each in found_elsewhere(standing)]
-
-
-def merged(own, source, plan=PLAN) -> dict:
-    directory = RunDirectory(own)
-    with directory.lock():
-        directory.prepare()
-        directory.write_plan(plan)
-        return merge(directory, plan, read_source(source, plan))
 
 
 @pytest.fixture
@@ -78,7 +68,7 @@ def test_runs_of_other_sweeps_and_of_the_repository_s_exports_are_found(finished
     plan = small_plan(name="other", replicates=3, tickets=None)
     assert found(tmp_path / "runs" / "own", plan) == [("example", 4, 8)]
     # Taken in, they are in compacted files; the directory is not its own neighbour.
-    merged(tmp_path / "runs" / "own", tmp_path / "data" / "example", plan)
+    merged_into(tmp_path / "runs" / "own", tmp_path / "data" / "example", plan)
     assert found(tmp_path / "runs" / "own", plan) == []
     assert found(tmp_path / "runs" / "another", plan)[0][1:] == (4, 8)
 
@@ -96,7 +86,7 @@ def test_what_a_merge_would_leave_out_is_not_offered(finished, tmp_path, monkeyp
     older = pl.when(run_id=old).then(pl.col("numerics_version") - 1).otherwise("numerics_version")
     pl.read_parquet(file).with_columns(numerics_version=older).write_parquet(file)
     assert found(own, plan) == [("export", 1, 1)]
-    data = merged(own, tmp_path / "export", plan)
+    data = merged_into(own, tmp_path / "export", plan)
     assert (data["networks"], data["stale"]) == (1, [old]) and len(data["lacking"]) == 1
     assert found(own, plan) == []
 
@@ -117,7 +107,7 @@ def test_weights_that_are_here_let_more_be_taken_in(finished, tmp_path):
     plan = small_plan(name="other", tickets=tickets)
     own = tmp_path / "runs" / "own"
     run_study(own, small_plan(name="other", tickets=None))
-    data = merged(own, tmp_path / "data" / "export", plan)
+    data = merged_into(own, tmp_path / "data" / "export", plan)
     assert data["lacking"] == [] and data["networks"] == len(run_ids(PLAN, "ticket"))
 
 
@@ -127,7 +117,7 @@ def test_references_of_other_hamiltonians_stay_out(tmp_path):
     run_study(tmp_path / "both", small_plan(name="other", hamiltonians=fields, tickets=None))
     both = read_study(tmp_path / "both").references
     assert both["field"].n_unique() == 2
-    merged(tmp_path / "own", tmp_path / "both")
+    merged_into(tmp_path / "own", tmp_path / "both")
     assert {*read_study(tmp_path / "own").references["field"]} == {3.0}
 
 

@@ -9,7 +9,7 @@ from nqs.config import Training
 from orchestrator import merging
 from orchestrator.__main__ import FAILED, REFUSED, main
 from orchestrator.export import export_study, needed_networks
-from orchestrator.merging import merge, merge_sentences, read_source
+from orchestrator.merging import merge_sentences
 from orchestrator.plan import Regrowth, Tickets
 from orchestrator.run_directory import RunDirectory, StudyError
 from orchestrator.standing import Standing
@@ -18,17 +18,16 @@ from orchestrator.tables import STATES
 from orchestrator.units import Unit
 from tests.orchestrator import fake_engine
 from tests.orchestrator.fake_engine import FakeEngine
-from tests.orchestrator.studies import assert_same_tables, run_ids, run_study, small_plan, statuses
+from tests.orchestrator.studies import (
+    assert_same_tables,
+    merged_into,
+    run_ids,
+    run_study,
+    small_plan,
+    statuses,
+)
 
 PLAN = small_plan()
-
-
-def merged_into(path, source, plan=PLAN) -> dict:
-    directory = RunDirectory(path)
-    with directory.lock():
-        directory.prepare()
-        directory.write_plan(plan)
-        return merge(directory, plan, read_source(source, plan))
 
 
 def other_numbers(monkeypatch, *units):
