@@ -3,8 +3,8 @@
     python -m benchmarks.results [data/finite_size-paper data/toric_code-paper …]
 
 Each study gets what its networks allow: device-hours; errors of dense and of pruned networks; regions; the place
-where the state changes; agreement of sizes; tickets tested for equivalence; what a branch back up differs by; methods
-compared in pairs. Without names: every export of the
+where the state changes; agreement of sizes; tickets tested for equivalence; what a branch back up differs by;
+methods compared in pairs. Without names: every export of the
 profile `paper` below data/.
 """
 
