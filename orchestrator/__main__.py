@@ -183,6 +183,13 @@ def _add_asking(group: argparse._ArgumentGroup) -> None:
         "of each trajectory's last level: enough to go on with the study, and a fifth of the size. Default: all.",
     )
     group.add_argument(
+        "--steps-every",
+        type=_positive,
+        metavar="N",
+        help="With --export: of each level's training curve its first step, those that are multiples of N, and its "
+        "last. Default: all that were recorded.",
+    )
+    group.add_argument(
         "--json",
         action="store_true",
         help="With --plan, --status, --explain, --export, --merge or --compact: as JSON, for programs.",
@@ -264,6 +271,7 @@ _GOES_WITH = {
     "watch": ("status",),
     "format": ("export",),
     "weights": ("export",),
+    "steps_every": ("export",),
     "only": ("run", "plan", "status", "export"),
     "limit": ("run", "plan"),
     "retry_failed": ("run", "plan"),
@@ -433,7 +441,7 @@ def _export(options: argparse.Namespace, plan: Plan, out: Path) -> int:
     if study.problems:
         return _report_problems(study.problems)
     kept = needed_networks(plan, study) if options.weights == "needed" else None
-    written = export_study(study, options.export, options.format or "parquet", kept)
+    written = export_study(study, options.export, options.format or "parquet", kept, options.steps_every or 1)
 
     def sentence(console: Console, data: dict) -> None:
         print(f"wrote {len(written)} files to {options.export}, described in {written[-1]}")

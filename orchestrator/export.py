@@ -40,7 +40,11 @@ DICTIONARY = "DATA.md"
 
 
 def export_study(
-    study: Study, target: Path, format: Format = "parquet", kept: Collection[Unit] | None = None
+    study: Study,
+    target: Path,
+    format: Format = "parquet",
+    kept: Collection[Unit] | None = None,
+    steps_every: int = 1,
 ) -> list[Path]:
     """Write a study's tables, sorted, and their data dictionary; an earlier export of it is replaced.
 
@@ -48,6 +52,7 @@ def export_study(
 
     Args:
         kept: the networks whose weights are written, see `needed_networks`; None: all. `masks` has all the same.
+        steps_every: of a level's training steps those that are multiples of it are written, its first and its last.
 
     Returns:
         The files, the data dictionary last.
@@ -57,7 +62,7 @@ def export_study(
             damaged file.
     """
     try:
-        return _export(study, target, format, kept)
+        return _export(study, target, format, kept, steps_every)
     except OSError as error:
         raise StudyError(f"{target} cannot be written: {error.strerror}") from None
 
@@ -75,7 +80,9 @@ def needed_networks(plan: Plan, study: Study) -> set[Unit]:
     return needed | {Unit(*each) for each in last.iter_rows()}
 
 
-def _export(study: Study, target: Path, format: Format, kept: Collection[Unit] | None) -> list[Path]:
+def _export(
+    study: Study, target: Path, format: Format, kept: Collection[Unit] | None, steps_every: int
+) -> list[Path]:
     _check_target(study, target, format)
     weights = study.all_weights.sort("run_id", "level", "layer")
     masks = pl.concat([mask_statistics(weights, study.runs), study.masks]).unique(MASKS.key, keep="first")
@@ -91,7 +98,7 @@ def _export(study: Study, target: Path, format: Format, kept: Collection[Unit] |
     frames = {
         RUNS: study.runs,
         STATES: states,
-        STEPS: study.steps.sort("run_id", "level", "step"),
+        STEPS: _every(study.steps, steps_every).sort(STEPS.key),
         WEIGHTS: weights,
         MASKS: masks.sort(MASKS.key),
         REFERENCES: study.references,
@@ -105,6 +112,12 @@ def _export(study: Study, target: Path, format: Format, kept: Collection[Unit] |
     _replace(dictionary, lambda aside: aside.write_text(data_dictionary(study, format), encoding="utf-8"))
     written = [_write(study, target, table, frames[table], format) for table in tables_of(format)]
     return [*written, dictionary]
+
+
+def _every(steps: pl.DataFrame, number: int) -> pl.DataFrame:
+    step, level = pl.col("step"), ["run_id", "level"]
+    ends = (step == step.min().over(level)) | (step == step.max().over(level))
+    return steps.filter((step % number == 0) | ends)
 
 
 def _write(study: Study, target: Path, table: Table, frame: pl.DataFrame, format: Format) -> Path:

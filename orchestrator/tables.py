@@ -214,7 +214,7 @@ STATES = Table(
 
 STEPS = Table(
     "steps",
-    "a training step: the first 100 of a level, then every tenth, and the last",
+    "a training step: the first 100 of a level, then every tenth, and the last; fewer where an export thinned them",
     ("run_id", "level", "step"),
     (
         _RUN_ID,

@@ -52,6 +52,27 @@ def test_csv_holds_every_number_that_the_study_has(name, finished, exported):
         assert found.height > 0
 
 
+def test_training_curves_are_thinned_to_every_so_many_th_step_and_their_ends(finished, tmp_path):
+    study = read_study(finished)
+    export_study(study, tmp_path / "thin", steps_every=7)
+    thin, level = read_study(tmp_path / "thin").steps, ["run_id", "level"]
+    steps_of = [
+        dict(
+            frame.group_by(level)
+            .agg(pl.col("step").sort())
+            .select(pl.struct(level).struct.json_encode(), "step")
+            .iter_rows()
+        )
+        for frame in (study.steps, thin)
+    ]
+    for key, steps in steps_of[0].items():
+        expected = sorted({steps[0], steps[-1], *(step for step in steps if step % 7 == 0)})
+        assert steps_of[1][key] == expected and len(expected) < len(steps)
+    assert thin.equals(
+        study.steps.join(thin.select(*level, "step"), on=[*level, "step"], how="semi").sort(*level, "step")
+    )
+
+
 def test_lists_are_json_and_what_is_not_a_number_in_them_is_null(finished, exported):
     dense = run_ids(small_plan(), "dense")
     found = pl.read_csv(exported / "states.csv").filter(pl.col("kind") == "dense")
