@@ -15,8 +15,8 @@ weights on 4 × 4, 50 ms and 2.3 s a step):
     convolution                4e-9 S N n + SR in parameters
     deep network               S (3 N + 5) N (4e-11 n0 + 1.2e-8 F) + 1e-11 S² min(S, n)
 
-Seconds of a unit come from measured times of the same shape, else from those of other studies on this machine, else
-from measured times of any shape, else from these.
+Seconds of a unit come from measured times of the same shape, else from what such a unit under way has taken so far,
+else from the times of other studies on this machine, else from measured times of any shape, else from these.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from __future__ import annotations
 import statistics
 from collections import defaultdict
 from collections.abc import Hashable
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
@@ -130,6 +131,21 @@ def arithmetic_seconds(run: Run, level: int, measurement: Measurement) -> float:
     return SECONDS_PER_LEVEL + training + measurement_seconds(run, level, measurement)
 
 
+@dataclass
+class _UnderWay:
+    """What the units of a group that have not ended have made so far.
+
+    Attributes:
+        arithmetic: seconds by arithmetic of the steps that they made.
+        seconds: that these took.
+        told_seconds: what `seconds` was when it was last worth new estimates.
+    """
+
+    arithmetic: float = 0.0
+    seconds: float = 0.0
+    told_seconds: float = 0.0
+
+
 class CostModel:
     """Estimated seconds of units, better with every unit that was measured.
 
@@ -155,6 +171,7 @@ class CostModel:
         self._first: dict[tuple, list[float]] = defaultdict(list)
         self._work: dict[tuple, list[float]] = defaultdict(list)  # arithmetic seconds of a group's units
         self._compiled: set[tuple] = set()
+        self._under_way: dict[tuple, _UnderWay] = {}
         self._rates: dict[tuple, float] = {}  # what is worked out of all these, until the next measurement
         self._known: dict[Unit, tuple[tuple, float]] = {}
 
@@ -218,6 +235,38 @@ class CostModel:
         for key in (*keys, ()):
             self._rates.pop(key, None)
 
+    def observe_under_way(
+        self, unit: Unit, job: Job, share: float, seconds: float, device: str | None = None
+    ) -> bool:
+        """Learn from a stretch of a unit that goes on, which counts until a unit of its shape is whole.
+
+        Without this a study whose first units take an hour is estimated by another machine's rates for that hour.
+
+        Args:
+            share: part of the unit's steps that the stretch made, no compilation among them.
+            device: as in `observe`.
+
+        Returns:
+            Whether estimates are worth making anew: they rest on this, and on twice as much as the last time.
+        """
+        self.device = device or self.device
+        keys = self._keys(unit, job)
+        arithmetic = share * self._known[unit][1]
+        for key in keys:
+            group = self._under_way.setdefault(key, _UnderWay())
+            group.arithmetic += arithmetic
+            group.seconds += seconds
+            if key not in self._ratios and key not in self._first:
+                self._rates.pop(key, None)
+        if keys[0] in self._ratios or keys[0] in self._first:
+            return False
+        self._rates.pop((), None)
+        group = self._under_way[keys[0]]
+        if group.seconds < 2 * group.told_seconds:
+            return False
+        group.told_seconds = group.seconds
+        return True
+
     def seconds(self, unit: Unit, job: Job) -> float:
         """Estimated time of a unit on one slot, or its share of a batch's."""
         keys = self._keys(unit, job)
@@ -271,10 +320,12 @@ class CostModel:
     def _rate(self, key: tuple) -> float | None:
         """Median of a group's ratios; of two the lower, since a slot's first unit is the one that is too slow."""
         if key not in self._rates:
-            ratios = self._ratios.get(key) or self._first.get(key)
-            if ratios is None:
+            if ratios := self._ratios.get(key) or self._first.get(key):
+                self._rates[key] = statistics.median_low(ratios)
+            elif under_way := self._under_way.get(key):
+                self._rates[key] = under_way.seconds / under_way.arithmetic
+            else:
                 return None
-            self._rates[key] = statistics.median_low(ratios)
         return self._rates[key]
 
     def _pooled(self) -> float:
@@ -283,8 +334,9 @@ class CostModel:
         Else that of the others measured, since a study's units are alike, else 1.
         """
         if () not in self._rates:
-            of_device = [key for key in (self._ratios | self._first) if key[1:] == (self.device,)]
-            telling = [key for key in of_device if statistics.median(self._work[key]) >= TELLING_SECONDS]
+            measured = self._ratios | self._first | self._under_way
+            of_device = [key for key in measured if key[1:] == (self.device,)]
+            telling = [key for key in of_device if self._unit_seconds(key) >= TELLING_SECONDS]
             remembered = [
                 rate.ratio
                 for key, rate in self._remembered.items()
@@ -295,6 +347,10 @@ class CostModel:
             )
             self._rates[()] = statistics.median(rates) if rates else 1.0
         return self._rates[()]
+
+    def _unit_seconds(self, key: tuple) -> float:
+        """Median arithmetic seconds of what a group's rate rests on."""
+        return statistics.median(self._work.get(key) or [self._under_way[key].arithmetic])
 
     def _default_seconds(self, unit: Unit, job: Job) -> float:
         if isinstance(job, ReferenceJob):

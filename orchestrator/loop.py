@@ -89,10 +89,15 @@ class Executor(Protocol):
 
 @dataclass
 class _Work:
-    """What a slot is doing for one member of its batch."""
+    """What a slot is doing for one member of its batch.
+
+    Attributes:
+        step: that it last reported; None before, while it may compile.
+    """
 
     unit: Unit
     task: Task | ReferenceTask
+    step: int | None = None
 
 
 class Loop:
@@ -358,7 +363,21 @@ class Loop:
 
         self._writer.add(Record((file,), afterwards=afterwards))
         self._progress.advanced(work.unit, result)
+        if isinstance(result, Outcome):
+            self._learn_under_way(work, result)
         work.task = replace(work.task, checkpoint=result.checkpoint)
+
+    def _learn_under_way(self, work: _Work, outcome: Outcome) -> None:
+        made = 0 if work.step is None else outcome.step - work.step
+        work.step = outcome.step
+        if made and self._costs.observe_under_way(
+            work.unit,
+            self._plan.jobs[work.unit.run_id],
+            made / outcome.steps,
+            outcome.wall_seconds,
+            outcome.device,
+        ):
+            self.schedule.estimate()
 
     def _keep_checkpoint(
         self, unit: Unit, outcome: Outcome | ReferenceOutcome

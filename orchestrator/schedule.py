@@ -99,7 +99,7 @@ class Schedule:
             for other in others:
                 self._batches_after[other].append(index)
         self._programs: dict[int, Hashable] = {}
-        self._estimate()
+        self.estimate()
 
     def _waited_for(self, units: tuple[Unit, ...]) -> set[int]:
         """The batches that must have ended before these units start together."""
@@ -108,7 +108,7 @@ class Schedule:
     def _missing(self, units: Iterable[Unit]) -> list[Unit]:
         return [unit for unit in units if self._states[unit] in MISSING]
 
-    def _estimate(self) -> None:
+    def estimate(self) -> None:
         """Ask for all times anew: of units, of batches, and of the longest chain that each batch starts."""
         self.seconds = {
             unit: self._seconds_of(unit, self.jobs[unit.run_id])
@@ -317,7 +317,7 @@ class Schedule:
         self._completed += 1
         if self._completed >= self._next_estimate:
             self._next_estimate = 2 * self._completed
-            self._estimate()
+            self.estimate()
         else:
             # Its own batch too: a member that lost its slot may have waited for this one to end.
             self._offer([unit, *waited])

@@ -79,6 +79,31 @@ def test_measured_times_scale_the_estimates_of_their_shape_and_of_others():
     assert after == pytest.approx([7 * seconds for seconds in before])
 
 
+def test_a_unit_under_way_counts_until_one_of_its_shape_is_whole():
+    """A tenth of a dense run in 1 s, and a whole one in 16 s without a compilation."""
+    plan = small_plan(replicates=3)
+    dense, (trajectory, *_) = run_ids(plan, "dense"), run_ids(plan, "trajectory")
+    costs = CostModel(plan.measurement)
+
+    def estimates() -> list[float]:
+        units = (Unit(dense[2], 0), Unit(trajectory, 1))
+        return [costs.seconds(unit, plan.jobs[unit.run_id]) for unit in units]
+
+    def told(share: float, seconds: float) -> bool:
+        return costs.observe_under_way(Unit(dense[0], 0), plan.jobs[dense[0]], share, seconds)
+
+    whole, level = estimates()
+    assert told(0.1, 1.0)
+    assert estimates() == pytest.approx([10, level * 10 / whole])
+    # Three stretches of a second and one that is slow: worth new estimates after 2 and 4 s.
+    assert [told(0.1, 1.0), told(0.1, 1.0), told(0.1, 2.0)] == [True, False, True]
+    assert estimates()[0] == pytest.approx(12.5)
+    observed(costs, plan, dense[:2], 0, [16.0] * 2)
+    assert estimates() == pytest.approx([16, level * 16 / whole])
+    assert not told(0.5, 100.0)
+    assert estimates()[0] == pytest.approx(16)
+
+
 def test_a_compilation_in_the_first_unit_of_a_slot_does_not_scale_the_others():
     """Five units of 2 s each on two slots, whose first ones hold 20 s of compilation."""
     plan = small_plan(replicates=5)

@@ -9,14 +9,15 @@ import pytest
 from nqs.config import TrajectoryRun, TransverseFieldIsing
 from orchestrator.actors import InlineExecutor
 from orchestrator.failures import Failure
-from orchestrator.plan import Plan, References, ReferenceScale, Tickets, resolve
+from orchestrator.plan import Plan, Profile, References, ReferenceScale, Tickets, resolve
 from orchestrator.progress import Progress
 from orchestrator.run_directory import RunDirectory
 from orchestrator.schedule import Schedule
 from orchestrator.slots import Slot
 from orchestrator.store import read_study
 from orchestrator.tables import STATES
-from tests.orchestrator.fake_engine import FakeEngine
+from orchestrator.units import Unit
+from tests.orchestrator.fake_engine import STEPS_PER_STRETCH, FakeEngine
 from tests.orchestrator.studies import assert_same_tables, run_ids, run_study, small_plan, statuses
 
 
@@ -68,6 +69,21 @@ class LosesSlots(InlineExecutor):
             self._losses -= 1
             results = [Failure("actor_lost", "the actor died", "…")] * len(results)
         return [(slot, results)]
+
+
+def test_a_long_first_unit_corrects_the_time_that_is_left_while_it_runs(tmp_path):
+    """A hundred stretches; the first says nothing, it may compile."""
+    plan = small_plan(
+        profiles={
+            "paper": Profile(pretraining_steps=100 * STEPS_PER_STRETCH, steps_per_level=5, ticket_steps=4)
+        }
+    )
+    unit = Unit(run_ids(plan, "dense")[0], 0)
+    first, second = (
+        run_study(tmp_path / f"{results}", plan, stop_after=results).schedule.seconds[unit]
+        for results in (1, 2)
+    )
+    assert first < 1 and second == pytest.approx(50)
 
 
 def test_a_finished_study_has_nothing_more_to_do(undisturbed, tmp_path):
