@@ -267,7 +267,7 @@ def _source(study: Study) -> dict:
 
 def merge_sentences(data: dict) -> list[str]:
     """What `merge` did, in words."""
-    from orchestrator.reports import counted
+    from orchestrator.reports import counted, some_of
 
     taken = f"{counted(range(data['networks']), 'trained network')} and {counted(range(data['runs']), 'ended run')}"
     sentences = [f"took in {taken} from {data['source']}"]
@@ -282,17 +282,13 @@ def merge_sentences(data: dict) -> list[str]:
     if lacking := data["lacking"]:
         sentences.append(
             f"{counted(lacking, 'run')} stayed out, since missing runs would start from weights that an export left "
-            f"out: {_some(lacking)}"
+            f"out: {some_of(lacking)}"
         )
     if stale := data["stale"]:
-        sentences.append(f"{counted(stale, 'run')} of older numerics stayed out: {_some(stale)}")
+        sentences.append(f"{counted(stale, 'run')} of older numerics stayed out: {some_of(stale)}")
     if data["kept"]:
         sentences.append(
             f"{counted(data['kept'], 'run')} had begun here with other results, and stayed as here with all that "
-            f"starts from them: {_some(data['kept'])}"
+            f"starts from them: {some_of(data['kept'])}"
         )
     return sentences
-
-
-def _some(run_ids: list[str], most: int = 5) -> str:
-    return ", ".join(run_ids[:most]) + (" …" if len(run_ids) > most else "")

@@ -151,11 +151,11 @@ def print_plan(console: Console, plan: dict) -> None:
             )
         _line(console, _plan_totals(plan))
     if failed := plan["failed"]:
-        _line(console, f"{left_out_sentence(failed)}: {_some(failed)}")
+        _line(console, f"{left_out_sentence(failed)}: {some_of(failed)}")
     if stale := plan["stale"]:
         _line(
             console,
-            f"stale, trained by an older numerics version: {counted(stale, 'run')}, kept as done: {_some(stale)}; "
+            f"stale, trained by an older numerics version: {counted(stale, 'run')}, kept as done: {some_of(stale)}; "
             "a new --out trains them anew",
         )
     for each in plan["elsewhere"]:
@@ -253,11 +253,12 @@ def _print_left_behind(console: Console, run_ids: list[str]) -> None:
         _line(
             console,
             f"in the directory, and no longer asked for by the sweep: {counted(run_ids, 'run')}, kept and never "
-            f"deleted: {_some(run_ids)}",
+            f"deleted: {some_of(run_ids)}",
         )
 
 
-def _some(run_ids: list[str], most: int = 3) -> str:
+def some_of(run_ids: list[str], most: int = 3) -> str:
+    """The first few ids, and how many there are besides."""
     more = f" and {len(run_ids) - most} more (--json has all)" if len(run_ids) > most else ""
     return ", ".join(run_ids[:most]) + more
 
