@@ -155,7 +155,7 @@ def branch_caption(table: pl.DataFrame) -> str:
     )
 
 
-_RECORDED = "of the first 100 steps of a level all, then every tenth. Dashed: the reference energy."
+_RECORDED = "of the first 100 steps of a level all, then every tenth; an export may have fewer. Dashed: the reference energy."
 TRAINING_CAPTION = (
     f"Each mark: the sampled energy before one training step, with one standard error; {_RECORDED}"
 )

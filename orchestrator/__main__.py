@@ -186,8 +186,8 @@ def _add_asking(group: argparse._ArgumentGroup) -> None:
         "--steps-every",
         type=_positive,
         metavar="N",
-        help="With --export: of each level's training curve its first step, those that are multiples of N, and its "
-        "last. Default: all that were recorded.",
+        help="With --export: of each level's training curve the steps that are multiples of N, ten a decade of those "
+        "before N, and the last. Default: all that were recorded.",
     )
     group.add_argument(
         "--json",

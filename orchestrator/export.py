@@ -52,7 +52,8 @@ def export_study(
 
     Args:
         kept: the networks whose weights are written, see `needed_networks`; None: all. `masks` has all the same.
-        steps_every: of a level's training steps those that are multiples of it are written, its first and its last.
+        steps_every: of a level's training steps those that are multiples of it are written, ten a decade of those before
+            the first multiple, and the last.
 
     Returns:
         The files, the data dictionary last.
@@ -116,8 +117,9 @@ def _export(
 
 def _every(steps: pl.DataFrame, number: int) -> pl.DataFrame:
     step, level = pl.col("step"), ["run_id", "level"]
-    ends = (step == step.min().over(level)) | (step == step.max().over(level))
-    return steps.filter((step % number == 0) | ends)
+    # For axes in logarithms: ten a decade of the steps before the first multiple.
+    decade = (10 * step.log10()).floor() != (10 * (step - 1).log10()).floor()
+    return steps.filter((step % number == 0) | ((step < number) & decade) | (step == step.max().over(level)))
 
 
 def _write(study: Study, target: Path, table: Table, frame: pl.DataFrame, format: Format) -> Path:
