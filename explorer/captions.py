@@ -155,13 +155,19 @@ def branch_caption(table: pl.DataFrame) -> str:
     )
 
 
-_RECORDED = "of the first 100 steps of a level all, then every tenth; an export may have fewer. Dashed: the reference energy."
+_RECORDED = "of the first 100 steps of a level all, then every tenth; an export may have fewer."
 TRAINING_CAPTION = (
-    f"Each mark: the sampled energy before one training step, with one standard error; {_RECORDED}"
+    f"Each mark: the sampled energy before one training step, with one standard error; {_RECORDED} Dashed: the "
+    "reference energy."
+)
+TRAINING_ERROR_CAPTION = (
+    "Each mark: how far the sampled energy before one training step is from the reference, with one standard error of the "
+    "sampled energy; open marks are below the reference, on whose both sides samples scatter once a training is as near as "
+    f"their error; {_RECORDED}"
 )
 METHOD_TRAINING_CAPTION = (
-    f"Each mark: the sampled energy before one training step; bands: one standard error; {_RECORDED} IMP-WR and IRP-WR "
-    "start from the rewind point, IMP-CT from the trained weights of the level before."
+    f"Each mark: the sampled energy before one training step; bands: one standard error; {_RECORDED} Dashed: the "
+    "reference energy. IMP-WR and IRP-WR start from the rewind point, IMP-CT from the trained weights of the level before."
 )
 
 

@@ -6,6 +6,8 @@ import streamlit as st
 from explorer import captions, charts, loading
 from explorer.views import address, figures, setting, story
 
+SHOWN = {"energy": "energy", "error": "distance from the reference"}
+
 st.title("Training", anchor=False)
 states = setting.choose_setting(setting.trained_networks("training curves"))
 study = loading.selected().study
@@ -27,14 +29,20 @@ steps = study.steps_of(run_id).sort("level", "step")
 if steps.is_empty():
     st.info("Nothing here yet: no training step of this run is recorded here.")
     st.stop()
+shown = "energy"
+if (reference := run["reference_energy"]) is not None:
+    shown = address.choose(
+        "Shown", "curve", list(SHOWN), shown, widget=st.radio, names=SHOWN.get, horizontal=True
+    )
+above = shown == "error"
 figures.show_figure(
     f"training-{run_id}",
     f"Energy of {names[run_id]}",
-    charts.training_curve(steps, run["sites"], run["reference_energy"]),
-    captions.TRAINING_CAPTION,
+    charts.training_curve(steps, run["sites"], reference, above),
+    captions.TRAINING_ERROR_CAPTION if above else captions.TRAINING_CAPTION,
     steps,
     code=f"""table = study.steps_of("{run_id}").sort("level", "step")
 run = states.filter(pl.col("run_id") == "{run_id}").row(0, named=True)
-chart = charts.training_curve(table, run["sites"], run["reference_energy"])""",
+chart = charts.training_curve(table, run["sites"], run["reference_energy"], {above})""",
 )
 story.show_story(run_id)

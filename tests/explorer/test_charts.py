@@ -166,6 +166,27 @@ def test_a_training_curve_shows_every_recorded_step():
     assert len(drawn_marks(charts.training_curve(steps, 9, None))) == 3
 
 
+def test_a_training_error_is_the_distance_from_the_reference_and_open_below_it():
+    steps = pl.DataFrame(
+        {
+            "level": 0,
+            "step": [1, 2, 10],
+            "energy": [-19.8, -28.0, -29.7],
+            "energy_error": 0.9,
+            "acceptance": 0.4,
+        }
+    )
+    chart = charts.training_curve(steps, 9, -28.8, above_reference=True)
+    drawn = chart.data
+    assert drawn["energy"].to_list() == pytest.approx([1.0, 0.8 / 9, 0.1])
+    assert drawn["below"].to_list() == [False, False, True]
+    # Bars that would reach zero end with the lowest mark.
+    assert drawn["low"].to_list() == pytest.approx([0.9, 0.8 / 9, 0.8 / 9])
+    assert chart.to_dict()["layer"][0]["encoding"]["y"]["scale"]["type"] == "log"
+    with pytest.raises(ValueError, match="no reference energy"):
+        charts.training_curve(steps, 9, None, above_reference=True)
+
+
 def test_nothing_to_draw_is_refused_with_a_sentence():
     states = states_of()
     with pytest.raises(ValueError, match="no points of the relative error of the energy to draw"):
