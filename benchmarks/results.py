@@ -12,14 +12,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Iterable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
 import polars as pl
 
 from explorer import analysis, captions
-from explorer.numbers import interval, plain
+from explorer.numbers import interval, plain, with_error
 from nqs.config import TransverseFieldIsing
 from nqs.mean_field import lowest_product_state
 from orchestrator.store import Study, read_study
@@ -29,10 +31,10 @@ CONFIDENCE = 0.95
 MARGIN = 1.5
 # Sizes agree where their errors per spin differ by less.
 AGREEMENT = 2.0
-# A trajectory's error counts as that of its plateau up to this factor above its smallest.
-PLATEAU = 2.0
-# An energy error is resolved when it is so many times its uncertainty.
-RESOLVED = 2.0
+# Relative errors of energies whose error is less are exact.
+EXACT = 1e-12
+# Weights per spin between which errors are averaged, to see a plateau below the error of one measurement.
+PLATEAUS = (50.0, 100.0, 200.0)
 # Tickets of these weights per spin are compared: the plateau's end and the power law.
 WINDOWS = ((5.0, 13.0), (13.0, 40.0))
 # Weights per spin between which networks are averaged.
@@ -117,57 +119,58 @@ def _hours(states: pl.DataFrame, sweep: str) -> pl.DataFrame:
 
 
 def _errors(states: pl.DataFrame, by: str) -> pl.DataFrame:
-    """Of each curve: the dense error and its uncertainty, the smallest that is resolved, and the reference's error.
+    """Of each curve: mean relative errors of its dense networks and of the densest stretches, and the reference's.
 
-    Sparsest is the sparsest level within `PLATEAU` of the smallest resolved error.
+    Signed, so that what scatters about zero has a mean of zero. Means are weighted by the measurements' errors, and
+    their own is scaled up where networks scatter by more than that (the Particle Data Group's scale factor).
     """
-    further = () if by == "side" else (by,)
-    resolved = pl.col("relative_error").abs() > RESOLVED * pl.col("relative_error_error").fill_null(0.0)
-    points = _points(states, further)
-    seen = _points(states.filter(resolved), further)
-    curve = ("side", *further)
-    smallest = seen.filter(pl.col("estimate") == pl.col("estimate").min().over(curve))
-    sparsest = seen.filter(pl.col("estimate") <= PLATEAU * pl.col("estimate").min().over(curve))
-    reference = states.group_by(curve).agg(
-        method=pl.col("reference_method").first(),
-        reference_error=(pl.col("reference_energy_error") / pl.col("reference_energy")).abs().first(),
-        uncertainty=pl.col("relative_error_error").filter(pl.col("level") == 0).mean(),
-    )
-    of_curve = points.group_by(curve).agg(pl.col("trajectories").max())
+    curve = list(dict.fromkeys(("side", by)))
+    dense = pl.col("level") == 0
+    stretches = {
+        f"{low:g} to {high:g}": ~dense & pl.col("parameters_per_spin").is_between(low, high, closed="right")
+        for low, high in pairwise((*PLATEAUS, math.inf))
+    }
+    means = {
+        name: _weighted_mean(chosen).alias(name) for name, chosen in ({"dense": dense} | stretches).items()
+    }
     return (
-        of_curve.join(_columns(points.filter(pl.col("level") == 0), curve, "dense"), on=curve, how="left")
-        .join(_columns(smallest, curve, "smallest"), on=curve, how="left")
-        .join(
-            sparsest.sort("parameters_per_spin")
-            .group_by(curve)
-            .agg(sparsest=pl.col("parameters_per_spin").first()),
-            on=curve,
-            how="left",
+        states.group_by(curve)
+        .agg(
+            *means.values(),
+            trajectories=pl.col("cluster").filter(~dense).n_unique(),
+            uncertainty=pl.col("relative_error_error").filter(dense).mean(),
+            method=pl.col("reference_method").first(),
+            reference_error=(pl.col("reference_energy_error") / pl.col("reference_energy")).abs().first(),
         )
-        .join(reference, on=curve)
+        .with_columns(pl.col(name).map_elements(_mean_and_error, pl.String) for name in means)
         .sort(curve)
     )
 
 
-def _points(states: pl.DataFrame, further: tuple[str, ...]) -> pl.DataFrame:
-    """Relative errors of the curves, with their intervals as text."""
-    quantity = analysis.QUANTITIES["relative_error"]
-    return analysis.curve_points(states, quantity, further, CONFIDENCE).with_columns(
-        text=pl.struct("estimate", "low", "high").map_elements(
-            lambda row: interval(row["estimate"], row["low"], row["high"]), pl.String
-        )
-    )
+def _weighted_mean(chosen: pl.Expr) -> pl.Expr:
+    """A struct of the mean relative error of the chosen networks, its standard error, and their number."""
+    value, error = (pl.col(name).filter(chosen) for name in ("relative_error", "relative_error_error"))
+    # Of exact sums the error is 0: all weigh alike, and only what they scatter by counts.
+    weight = error.clip(lower_bound=EXACT) ** -2
+    mean = (weight * value).sum() / weight.sum()
+    squares = (weight * (value - mean) ** 2).sum() / (value.len() - 1).clip(lower_bound=1)
+    scale = squares.clip(lower_bound=1.0).sqrt()
+    return pl.struct(mean=mean, error=scale / weight.sum().sqrt(), networks=value.len())
 
 
-def _columns(points: pl.DataFrame, curve: tuple[str, ...], name: str) -> pl.DataFrame:
-    columns = {name: pl.col("text"), f"{name} at": pl.col("parameters_per_spin")}
-    return points.unique(curve, keep="first").select(*curve, **columns)
+def _mean_and_error(found: dict) -> str | None:
+    if not found["networks"]:
+        return None
+    return f"{with_error(found['mean'], found['error'])} of {found['networks']}"
 
 
 def _transitions(states: pl.DataFrame) -> pl.DataFrame:
-    found = []
+    """The largest step of each criterion, with the change of ⟨|σz|⟩ there, towards sparse."""
+    steps, found = analysis.level_steps(states), []
     for criterion in analysis.CRITERIA:
-        table = analysis.detect_transitions(states, criterion, CONFIDENCE)
+        table = analysis.detect_transitions(states, criterion, CONFIDENCE).filter(
+            pl.col("log_density").is_not_null()
+        )
         place = pl.struct("parameters_per_spin", "low", "high").map_elements(
             lambda row: interval(row["parameters_per_spin"], row["low"], row["high"]), pl.String
         )
@@ -178,11 +181,23 @@ def _transitions(states: pl.DataFrame) -> pl.DataFrame:
                 criterion=pl.lit(criterion),
                 place=place,
                 height="height",
+                change=pl.struct("side", "field", "log_density").map_elements(
+                    partial(_change, steps), pl.Float64
+                ),
                 **{name: name for name in ("p_value", "trajectories", "envelope_share", "drift_share")},
                 verdict="verdict",
             )
         )
     return pl.concat(found)
+
+
+def _change(steps: pl.DataFrame, peak: dict) -> float:
+    """Mean over the trajectories of the change of ⟨|σz|⟩ in the step nearest to a peak."""
+    here = steps.filter(
+        pl.col("side") == peak["side"], pl.col("field").eq_missing(pl.lit(peak["field"], pl.Float64))
+    )
+    nearest = here.sort((pl.col("log_density") - peak["log_density"]).abs()).group_by("cluster").first()
+    return nearest["observable_change"].mean()
 
 
 def _broken_symmetry(states: pl.DataFrame, by: str) -> pl.DataFrame:
