@@ -12,7 +12,7 @@ from explorer.analysis import (
     Quantity,
     Regions,
 )
-from explorer.analysis.regions import EXPONENT, HIGH, LOW
+from explorer.analysis.regions import EXPONENT, HIGH, LOW, WIDEST_EXPONENT
 from explorer.numbers import SUPERSCRIPTS, interval, with_error, with_two_errors
 
 # What a collapse fits, as it is written.
@@ -197,9 +197,13 @@ def region_headline(found: Regions, quantity: Quantity) -> str:
         quantity: what was fitted.
     """
     name, values, curves = quantity.name.capitalize(), found.values, len(found.curves)
-    exponents = values.filter(pl.col("value") == EXPONENT)["estimate"]
+    fitted = values.filter(pl.col("value") == EXPONENT)
+    is_open = (pl.col("high") > WIDEST_EXPONENT * pl.col("low")).fill_null(False)
+    exponents, unknown = fitted.filter(~is_open)["estimate"], fitted.filter(is_open).height
     are = "is" if found.refused == 1 else "are"
     refused = [f"{found.refused} of {curves} {are} of another form"] if found.refused else []
+    if unknown:
+        refused.append(f"the power of {unknown} is not known to a factor of {WIDEST_EXPONENT:g}")
     if exponents.is_empty():
         return f"{name}: no curve is shown to have one power law{''.join(f'; {text}' for text in refused)}"
     low, high = f"{exponents.min():.1f}", f"{exponents.max():.1f}"

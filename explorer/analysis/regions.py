@@ -41,8 +41,8 @@ MISFIT_LEVEL = 0.01
 LEAST_MISFIT = 0.1
 # Up to a factor of 1.5 over decades of errors the form still says something of the curve; beyond it has no number.
 MOST_MISFIT = float(np.log(1.5))
-# A curve without plateaus is called no power law when its exponent is not known to this factor.
-_WIDEST_EXPONENT = 10.0
+# An exponent that is not known to this factor is open; a curve without plateaus is then called no power law.
+WIDEST_EXPONENT = 10.0
 # … by intervals of this confidence, whatever is shown: a reader's choice changes no verdict.
 _JUDGED_AT = 0.95
 # Five parameters and something to judge them by.
@@ -419,7 +419,7 @@ def _told_apart(
     """
     first, last = np.exp(curve.x.min()), np.exp(curve.x.max())
     unclear = []
-    if set(values) == {EXPONENT} and values[EXPONENT][2] > _WIDEST_EXPONENT * values[EXPONENT][1]:
+    if set(values) == {EXPONENT} and values[EXPONENT][2] > WIDEST_EXPONENT * values[EXPONENT][1]:
         low, high = values[EXPONENT][1:]
         return {}, [
             f"Whether it is one power law can't be told: its exponent has the {_JUDGED_AT:.0%} interval [{low:.2g}, {high:.2g}]."

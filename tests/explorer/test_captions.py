@@ -74,3 +74,21 @@ def test_captions_state_n_method_and_what_open_marks_are():
     one = analysis.curve_points(states_of(trajectories=1, measurement_error=1e-3), RELATIVE_ERROR)
     assert "measurement error alone" in captions.point_caption(one, RELATIVE_ERROR, 0.68)
     assert "Open marks" not in captions.point_caption(one, RELATIVE_ERROR, 0.68)
+
+
+def test_a_headline_of_regions_counts_no_exponent_that_is_open():
+    """Three curves with exponents of 2 and 3, known within a factor of two, and of 5, somewhere from 0.1 to 200."""
+    values = pl.DataFrame(
+        {
+            "side": [4, 5, 6, 6],
+            "value": ["exponent", "exponent", "exponent", "low-error plateau"],
+            "estimate": [2.0, 3.0, 5.0, 1e-5],
+            "low": [1.5, 2.5, 0.1, 1e-6],
+            "high": [2.5, 3.5, 200.0, 1e-4],
+        }
+    )
+    curves = pl.DataFrame({"side": [4, 5, 6], "misfit": [None] * 3, "misfit_probability": [None] * 3})
+    curves = curves.cast({"misfit": pl.Float64, "misfit_probability": pl.Float64})
+    headline = headlines.region_headline(analysis.Regions(values, curves, pl.DataFrame()), RELATIVE_ERROR)
+    assert "falls with the power 2.0 to 3.0 of the weights in 2 of 3 curves" in headline
+    assert headline.endswith("and the power of 1 is not known to a factor of 10")
