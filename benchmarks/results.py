@@ -31,8 +31,6 @@ CONFIDENCE = 0.95
 MARGIN = 1.5
 # Sizes agree where their errors per spin differ by less.
 AGREEMENT = 2.0
-# Relative errors of energies whose error is less are exact.
-EXACT = 1e-12
 # Weights per spin between which errors are averaged, to see a plateau below the error of one measurement.
 PLATEAUS = (50.0, 100.0, 200.0)
 # Tickets of these weights per spin are compared: the plateau's end and the power law.
@@ -121,8 +119,8 @@ def _hours(states: pl.DataFrame, sweep: str) -> pl.DataFrame:
 def _errors(states: pl.DataFrame, by: str) -> pl.DataFrame:
     """Of each curve: mean relative errors of its dense networks and of the densest stretches, and the reference's.
 
-    Signed, so that what scatters about zero has a mean of zero. Means are weighted by the measurements' errors, and
-    their own is scaled up where networks scatter by more than that (the Particle Data Group's scale factor).
+    Signed, so that what scatters about zero has a mean of zero. A mean's error is that of the measurements, or of how the
+    networks scatter where that is more.
     """
     curve = list(dict.fromkeys(("side", by)))
     dense = pl.col("level") == 0
@@ -130,9 +128,7 @@ def _errors(states: pl.DataFrame, by: str) -> pl.DataFrame:
         f"{low:g} to {high:g}": ~dense & pl.col("parameters_per_spin").is_between(low, high, closed="right")
         for low, high in pairwise((*PLATEAUS, math.inf))
     }
-    means = {
-        name: _weighted_mean(chosen).alias(name) for name, chosen in ({"dense": dense} | stretches).items()
-    }
+    means = {name: _mean(chosen).alias(name) for name, chosen in ({"dense": dense} | stretches).items()}
     return (
         states.group_by(curve)
         .agg(
@@ -147,15 +143,13 @@ def _errors(states: pl.DataFrame, by: str) -> pl.DataFrame:
     )
 
 
-def _weighted_mean(chosen: pl.Expr) -> pl.Expr:
+def _mean(chosen: pl.Expr) -> pl.Expr:
     """A struct of the mean relative error of the chosen networks, its standard error, and their number."""
     value, error = (pl.col(name).filter(chosen) for name in ("relative_error", "relative_error_error"))
-    # Of exact sums the error is 0: all weigh alike, and only what they scatter by counts.
-    weight = error.clip(lower_bound=EXACT) ** -2
-    mean = (weight * value).sum() / weight.sum()
-    squares = (weight * (value - mean) ** 2).sum() / (value.len() - 1).clip(lower_bound=1)
-    scale = squares.clip(lower_bound=1.0).sqrt()
-    return pl.struct(mean=mean, error=scale / weight.sum().sqrt(), networks=value.len())
+    # Not weighted: networks with small errors of the energy are measured best, and would draw the mean to theirs.
+    measured = (error**2).sum().sqrt() / value.len()
+    scatter = (value.std() / value.len().sqrt()).fill_null(0.0)
+    return pl.struct(mean=value.mean(), error=pl.max_horizontal(measured, scatter), networks=value.len())
 
 
 def _mean_and_error(found: dict) -> str | None:
