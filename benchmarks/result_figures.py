@@ -22,7 +22,9 @@ IMAGES = Path("docs/images")
 CONFIDENCE = 0.95
 # Weights per spin that the pages' panels of magnetisations and fidelities show: where they change.
 FEW = (0.5, 20.0)
-BROKEN = analysis.Quantity("mean_magnetization_z", "magnetisation with its sign", "|⟨σᶻ⟩|", False)
+_QUANTITIES = analysis.QUANTITIES | {
+    "mean_magnetization_z": analysis.Quantity("mean_magnetization_z", "mean magnetisation", "|⟨σᶻ⟩|", False)
+}
 
 
 def main() -> None:
@@ -35,10 +37,10 @@ def main() -> None:
     _write(
         "results_sizes",
         [
-            ("error", _curves(trajectories, analysis.QUANTITIES["error_per_spin"])),
-            ("fidelity with the level before", _curves(changing, analysis.QUANTITIES["fidelity"])),
-            ("size of the magnetisation", _curves(changing, analysis.QUANTITIES["abs_magnetization_z"])),
-            ("its mean, 0 where symmetric", _curves(changing, BROKEN)),
+            ("error", _curves(trajectories, "error_per_spin")),
+            ("fidelity with the level before", _curves(changing, "fidelity")),
+            ("size of the magnetisation", _curves(changing, "abs_magnetization_z")),
+            ("its mean, 0 where symmetric", _curves(changing, "mean_magnetization_z")),
         ],
     )
     ratios = charts.ratios(analysis.ticket_ratios(sizes.filter(side=4), CONFIDENCE))
@@ -47,8 +49,8 @@ def main() -> None:
     _write(
         "results_fields",
         [
-            ("error", _by_field(fields, analysis.QUANTITIES["relative_error"])),
-            ("fidelity loss of a level", _by_field(fields, analysis.QUANTITIES["log_fidelity_per_spin"])),
+            ("error", _curves(fields, "relative_error", "field")),
+            ("fidelity loss of a level", _curves(fields, "log_fidelity_per_spin", "field")),
         ],
     )
 
@@ -57,19 +59,10 @@ def _states(name: str) -> pl.DataFrame:
     return analysis.own_masks(analysis.with_quantities(read_study(Path("data") / name).states))
 
 
-def _curves(states: pl.DataFrame, quantity: analysis.Quantity) -> alt.LayerChart:
-    points = analysis.curve_points(states, quantity, by=(), confidence=CONFIDENCE)
-    return charts.curves(points, analysis.network_points(states, quantity), quantity, "side")
-
-
-def _by_field(states: pl.DataFrame, quantity: analysis.Quantity) -> alt.LayerChart:
-    """All fields of one lattice, without fits: `charts.regions` knows every column, `charts.curves` two."""
-    points = analysis.curve_points(states, quantity, ("field",), CONFIDENCE)
-    regions = analysis.fit_regions(states, quantity, "field", confidence=CONFIDENCE)
-    networks = analysis.network_points(states, quantity, ("field",))
-    return charts.regions(
-        points, networks, regions, quantity, "field", fits=False, plateaus=False, boundaries=False
-    )
+def _curves(states: pl.DataFrame, column: str, by: str = "side") -> alt.LayerChart:
+    quantity, further = _QUANTITIES[column], () if by == "side" else (by,)
+    points = analysis.curve_points(states, quantity, further, CONFIDENCE)
+    return charts.curves(points, analysis.network_points(states, quantity, further), quantity, by)
 
 
 def _write(name: str, panels: Sequence[tuple[str, alt.TopLevelMixin]]) -> None:

@@ -31,7 +31,7 @@ def curves(
         networks: from `analysis.network_points`, drawn small and faint, as many as `analysis.thinned` leaves; may be
             empty.
         quantity: what `estimate` is.
-        by: `series` or `side`, what colour and shape tell apart.
+        by: the column that colour and shape tell apart: `series`, `side`, `field` and the like.
         horizontal: a key of `HORIZONTAL`.
         agreeing: stretches to shade, with columns start and end in units of `horizontal`.
 
